@@ -1,0 +1,104 @@
+"""What the API server says, and the targets that follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit.collect.gather import read_one
+from labkit.errors import MissingFeature
+from labkit.parse import kubernetes as parse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.cluster import Cluster
+
+__all__ = [
+    "agent_targets", "cilium_config", "containers", "daemonsets", "endpoints", "is_cilium", "node_targets",
+    "nodes", "pod_targets", "pods", "services", "version",
+]  # fmt: skip
+
+
+def version(cluster: Cluster) -> str:
+    """The version of the API server, such as `v1.36.2`."""
+    return parse.version(cluster.read("/version").stdout)
+
+
+def nodes(cluster: Cluster) -> pd.DataFrame:
+    """Nodes: frame NODES and `reply`."""
+    return read_one(cluster.read("/api/v1/nodes"), parse.nodes)
+
+
+def pods(cluster: Cluster) -> pd.DataFrame:
+    """All pods: frame PODS and `reply`."""
+    return read_one(cluster.read("/api/v1/pods"), parse.pods)
+
+
+def containers(cluster: Cluster) -> pd.DataFrame:
+    """All containers: frame CONTAINERS and `reply`."""
+    return read_one(cluster.read("/api/v1/pods"), parse.containers)
+
+
+def services(cluster: Cluster) -> pd.DataFrame:
+    """All Service ports: frame SERVICES and `reply`."""
+    return read_one(cluster.read("/api/v1/services"), parse.services)
+
+
+def endpoints(cluster: Cluster) -> pd.DataFrame:
+    """All endpoints: frame ENDPOINTS and `reply`."""
+    return read_one(cluster.read("/apis/discovery.k8s.io/v1/endpointslices"), parse.endpoints)
+
+
+def daemonsets(cluster: Cluster) -> pd.DataFrame:
+    """All DaemonSets: frame DAEMONSETS and `reply`."""
+    return read_one(cluster.read("/apis/apps/v1/daemonsets"), parse.daemonsets)
+
+
+def cilium_config(cluster: Cluster) -> dict[str, str]:
+    """ConfigMap `kube-system/cilium-config`. Raises MissingFeature where the arm has none."""
+    data = cluster.read("/api/v1/namespaces/kube-system/configmaps").stdout
+    found = parse.config_map(data, "cilium-config")
+    if found is None:
+        raise MissingFeature(cluster.arm, "no ConfigMap cilium-config in this arm")
+    return found
+
+
+def node_targets(cluster: Cluster) -> dict[str, str]:
+    """`node/<name>` of every node, with the node's name."""
+    return {f"node/{name}": name for name in nodes(cluster.at("baseline"))["node"]}
+
+
+def pod_targets(cluster: Cluster, app: str, container: str) -> dict[str, str]:
+    """Targets of a container in every pod of the lab's namespace with this app label, with the pod's name.
+
+    Raises MissingFeature where no such pod is there.
+    """
+    found = pods(cluster.at("baseline"))
+    mine = found[(found["namespace"] == cluster.namespace) & (found["app"] == app)]
+    if mine.empty:
+        raise MissingFeature(cluster.arm, f"no pod with app={app} in namespace {cluster.namespace}")
+    return {f"pod/{cluster.namespace}/{name}/{container}": name for name in mine["pod"]}
+
+
+def agent_targets(cluster: Cluster) -> dict[str, str]:
+    """The Cilium agent on every node: its target, with the node's name.
+
+    Agents are node-local: what one says of endpoints, connections and policies holds on its node only.
+    Raises MissingFeature where the arm has no Cilium agent.
+    """
+    found = pods(cluster.at("baseline"))
+    agents = found[(found["namespace"] == "kube-system") & (found["app"] == "cilium")]
+    if agents.empty:
+        raise MissingFeature(cluster.arm, "no Cilium agent in this arm")
+    return {
+        f"pod/kube-system/{pod}/cilium-agent": node
+        for pod, node in zip(agents["pod"], agents["node"], strict=True)
+    }
+
+
+def is_cilium(cluster: Cluster) -> bool:
+    """Whether a Cilium agent runs in this arm."""
+    try:
+        return bool(agent_targets(cluster))
+    except MissingFeature:
+        return False

@@ -1,0 +1,27 @@
+"""The seam: everything that answers requests is an `Executor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from labkit.exec.request import Reply, Request
+
+__all__ = ["Executor"]
+
+
+class Executor(Protocol):
+    """Answers requests: live, from a recording, from network namespaces, or wrapped around another."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The header of format 1: `name`, `origin`, `note`, `recorded_at`, `namespace`, …"""
+
+    def run(self, request: Request) -> Reply:
+        """Answer one request. Raises RequestError where there is no answer to give."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on the arm; returns at once where time does not pass (a replay)."""
+
+    def close(self) -> None:
+        """Free what it holds. Closing twice is no error."""

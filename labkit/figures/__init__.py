@@ -1,0 +1,1 @@
+"""Pure: a frame in, a matplotlib Figure out. One function a figure."""

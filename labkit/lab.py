@@ -1,0 +1,107 @@
+"""What a notebook holds: the arms, and where to leave its tables and figures."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.errors import MissingFeature, ParameterError
+from labkit.schema import concat
+from labkit.source import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from labkit.cluster import Cluster
+
+__all__ = ["Gap", "Lab"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What an arm could not answer, and why."""
+
+    arm: str
+    asked: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Lab:
+    """The arms of a comparison, by name, in the order they were given.
+
+    >>> lab = Lab({"overlay": "replay:overlay-vxlan", "cilium": "replay:cilium"})
+    >>> sorted(lab.arms)
+    ['cilium', 'overlay']
+
+    `out` is a folder for tables and figures; empty leaves none.
+    """
+
+    sources: Mapping[str, str]
+    out: str = ""
+    arms: dict[str, Cluster] = field(init=False)
+    gaps: list[Gap] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ParameterError("no arms; write arms = {'overlay': 'replay:overlay-vxlan', …}")
+        self.arms = {arm: connect(source, arm) for arm, source in self.sources.items()}
+
+    def each(self, collect: Callable[..., pd.DataFrame], /, **options: object) -> pd.DataFrame:
+        """One frame from every arm, under each other, with a first column `arm`.
+
+        An arm that lacks the feature is left out and noted in `gaps`, with the reason.
+        """
+        frames = []
+        for arm, cluster in self.arms.items():
+            try:
+                frame = collect(cluster, **options)
+            except MissingFeature as missing:
+                self._note(Gap(arm, collect.__name__, missing.reason))
+            else:
+                frame.insert(0, "arm", arm)
+                frames.append(frame.astype({"arm": "str"}))
+        if not frames:
+            reasons = "; ".join(f"{g.arm}: {g.reason}" for g in self.gaps if g.asked == collect.__name__)
+            raise MissingFeature(", ".join(self.arms), reasons)
+        return concat(frames)
+
+    def missing(self) -> pd.DataFrame:
+        """What the arms could not answer so far: arm, what was asked, why not."""
+        import pandas as pd  # noqa: PLC0415
+
+        rows = [(gap.arm, gap.asked, gap.reason) for gap in self.gaps]
+        return pd.DataFrame(rows, columns=["arm", "asked", "inconclusive because"], dtype="str")
+
+    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Leave a frame as `tables/<name>.parquet` and `.csv`, and hand it on to be shown."""
+        if self.out:
+            folder = self._folder("tables")
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+            frame.to_csv(folder / f"{name}.csv", index=False)
+        return frame
+
+    def figure(self, figure: Figure, name: str) -> Figure:
+        """Leave a figure as `figures/<name>.svg` and `.png`, and hand it on to be shown."""
+        if self.out:
+            folder = self._folder("figures")
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / f"{name}.png", dpi=150)
+        return figure
+
+    def _folder(self, kind: str) -> Path:
+        folder = Path(self.out) / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _note(self, gap: Gap) -> None:
+        log.info("%s: %s is missing: %s", gap.arm, gap.asked, gap.reason)
+        if gap not in self.gaps:
+            self.gaps.append(gap)
