@@ -12,12 +12,13 @@ from labkit.schema import concat
 from labkit.source import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from labkit.cluster import Cluster
+    from labkit.collect.gather import Collector
 
 __all__ = ["Gap", "Lab"]
 
@@ -54,23 +55,18 @@ class Lab:
             raise ParameterError("no arms; write arms = {'overlay': 'replay:overlay-vxlan', …}")
         self.arms = {arm: connect(source, arm) for arm, source in self.sources.items()}
 
-    def each(self, collect: Callable[..., pd.DataFrame], /, **options: object) -> pd.DataFrame:
+    def each(self, collect: Collector[...], /, **options: object) -> pd.DataFrame:
         """One frame from every arm, under each other, with a first column `arm`.
 
-        An arm that lacks the feature is left out and noted in `gaps`, with the reason.
+        An arm that lacks the feature is left out and noted in `gaps`, with the reason. Where no arm has
+        it, the frame is empty and still has its columns.
         """
-        frames = []
+        frames = [self._with_arm(collect.schema.empty(), "")]
         for arm, cluster in self.arms.items():
             try:
-                frame = collect(cluster, **options)
+                frames.append(self._with_arm(collect(cluster, **options), arm))
             except MissingFeature as missing:
-                self._note(Gap(arm, collect.__name__, missing.reason))
-            else:
-                frame.insert(0, "arm", arm)
-                frames.append(frame.astype({"arm": "str"}))
-        if not frames:
-            reasons = "; ".join(f"{g.arm}: {g.reason}" for g in self.gaps if g.asked == collect.__name__)
-            raise MissingFeature(", ".join(self.arms), reasons)
+                self._note(Gap(arm, collect.schema.name, missing.reason))
         return concat(frames)
 
     def missing(self) -> pd.DataFrame:
@@ -95,6 +91,11 @@ class Lab:
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
         return figure
+
+    @staticmethod
+    def _with_arm(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+        frame.insert(0, "arm", arm)
+        return frame.astype({"arm": "str"})
 
     def _folder(self, kind: str) -> Path:
         folder = Path(self.out) / kind

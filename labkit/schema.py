@@ -96,10 +96,6 @@ class Schema:
         frame = pd.DataFrame(data)
         return frame.sort_values(list(self.key), kind="stable", ignore_index=True) if self.key else frame
 
-    def with_columns(self, *first: Column, key: tuple[str, ...] = ()) -> Schema:
-        """The same frame with columns before the others, which lead the key too."""
-        return Schema(self.name, self.meaning, (*key, *self.key), (*first, *self.columns))
-
 
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Frames of one shape under each other, with a plain index. Empty ones keep their dtypes."""

@@ -28,8 +28,7 @@ def connect(source: str, arm: str = "") -> Cluster:
         raise SourceError(
             f"{source}: sources of kind {kind!r} are not built yet; today arms are recordings: replay:<name>"
         )
-        raise SourceError(message)
-    message = (
+    raise SourceError(
         f"unknown source {source!r}; write replay:<recording>, one of: {', '.join(_names()) or 'none found'}"
     )
 

@@ -1,11 +1,12 @@
-"""Replies of many targets as one frame."""
+"""Replies as frames: what all collectors are made of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Generic, ParamSpec
 
 from labkit.errors import ParseError
-from labkit.schema import concat
+from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,35 @@ if TYPE_CHECKING:
 
     from labkit.exec.request import Reply
 
-__all__ = ["gather", "read_one"]
+__all__ = ["NODE", "POD", "Collector", "collects", "gather", "read_one"]
+
+P = ParamSpec("P")
+
+NODE = Column("node", "str", "the node it was read on")
+POD = Column("pod", "str", "the pod it was read in")
+
+
+class Collector(Generic[P]):
+    """A function from a cluster to a frame, which knows the frame's columns before it is called."""
+
+    def __init__(self, read: Callable[P, pd.DataFrame], schema: Schema) -> None:
+        update_wrapper(self, read)
+        self.read = read
+        self.schema = schema
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+        return self.read(*args, **kwargs)
+
+
+def collects(schema: Schema, *first: Column) -> Callable[[Callable[P, pd.DataFrame]], Collector[P]]:
+    """Declare what a collector gives: the parser's frame, columns in front of it, and `reply` behind."""
+    whole = Schema(
+        schema.name,
+        schema.meaning,
+        (*(column.name for column in first), *schema.key),
+        (*first, *schema.columns, REPLY),
+    )
+    return lambda read: Collector(read, whole)
 
 
 def read_one(reply: Reply, parse: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.collect.gather import read_one
+from labkit.collect.gather import collects, read_one
 from labkit.errors import MissingFeature
 from labkit.parse import kubernetes as parse
 
@@ -24,31 +24,37 @@ def version(cluster: Cluster) -> str:
     return parse.version(cluster.read("/version").stdout)
 
 
+@collects(parse.NODES)
 def nodes(cluster: Cluster) -> pd.DataFrame:
     """Nodes: frame NODES and `reply`."""
     return read_one(cluster.read("/api/v1/nodes"), parse.nodes)
 
 
+@collects(parse.PODS)
 def pods(cluster: Cluster) -> pd.DataFrame:
     """All pods: frame PODS and `reply`."""
     return read_one(cluster.read("/api/v1/pods"), parse.pods)
 
 
+@collects(parse.CONTAINERS)
 def containers(cluster: Cluster) -> pd.DataFrame:
     """All containers: frame CONTAINERS and `reply`."""
     return read_one(cluster.read("/api/v1/pods"), parse.containers)
 
 
+@collects(parse.SERVICES)
 def services(cluster: Cluster) -> pd.DataFrame:
     """All Service ports: frame SERVICES and `reply`."""
     return read_one(cluster.read("/api/v1/services"), parse.services)
 
 
+@collects(parse.ENDPOINTS)
 def endpoints(cluster: Cluster) -> pd.DataFrame:
     """All endpoints: frame ENDPOINTS and `reply`."""
     return read_one(cluster.read("/apis/discovery.k8s.io/v1/endpointslices"), parse.endpoints)
 
 
+@collects(parse.DAEMONSETS)
 def daemonsets(cluster: Cluster) -> pd.DataFrame:
     """All DaemonSets: frame DAEMONSETS and `reply`."""
     return read_one(cluster.read("/apis/apps/v1/daemonsets"), parse.daemonsets)
