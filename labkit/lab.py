@@ -87,8 +87,11 @@ class Lab:
     def figure(self, figure: Figure, name: str) -> Figure:
         """Leave a figure as `figures/<name>.svg` and `.png`, and hand it on to be shown."""
         if self.out:
+            from matplotlib import rc_context  # noqa: PLC0415
+
             folder = self._folder("figures")
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            with rc_context({"svg.hashsalt": "labkit"}):  # or ids in the SVG are random
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
         return figure
 
