@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: report test lab bench lint unit notebooks golden clean
+.PHONY: report test lab bench lint unit notebooks golden frames clean
 .DEFAULT_GOAL := report
 
 $(STAMP): pyproject.toml constraints.txt
@@ -37,6 +37,9 @@ bench: $(STAMP)  ## measure what the README and the notes state
 
 golden: $(STAMP)  ## run the notebooks and store their outputs in place
 	$(BIN)/labkit refresh
+
+frames: $(STAMP)  ## write labkit/FRAMES.md from the declarations
+	$(BIN)/python -m labkit.frames
 
 clean:
 	rm -rf $(VENV) runs

@@ -42,7 +42,8 @@ class Lab:
     >>> sorted(lab.arms)
     ['cilium', 'overlay']
 
-    `out` is a folder for tables and figures; empty leaves none.
+    `out` is a folder for tables and figures; empty leaves none. Opening a Lab makes pandas show whole
+    cells in this process: the notes and reasons in them are sentences.
     """
 
     sources: Mapping[str, str]
@@ -53,9 +54,12 @@ class Lab:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ParameterError("no arms; write arms = {'overlay': 'replay:overlay-vxlan', …}")
+        import pandas as pd  # noqa: PLC0415
+
+        pd.set_option("display.max_colwidth", 160)
         self.arms = {arm: connect(source, arm) for arm, source in self.sources.items()}
 
-    def each(self, collect: Collector[...], /, **options: object) -> pd.DataFrame:
+    def each(self, collect: Collector[...], /, *, step: str = "baseline", **options: object) -> pd.DataFrame:
         """One frame from every arm, under each other, with a first column `arm`.
 
         An arm that lacks the feature is left out and noted in `gaps`, with the reason. Where no arm has
@@ -64,10 +68,20 @@ class Lab:
         frames = [self._with_arm(collect.schema.empty(), "")]
         for arm, cluster in self.arms.items():
             try:
-                frames.append(self._with_arm(collect(cluster, **options), arm))
+                frames.append(self._with_arm(collect(cluster.at(step), **options), arm))
             except MissingFeature as missing:
                 self._note(Gap(arm, collect.schema.name, missing.reason))
         return concat(frames)
+
+    def origins(self) -> pd.DataFrame:
+        """Where each arm's answers come from: source, origin, time and what the source says of itself."""
+        import pandas as pd  # noqa: PLC0415
+
+        rows = [
+            (arm, c.source, c.origin, str(c.about["recorded_at"])[:16].replace("T", " "), c.about["note"])
+            for arm, c in self.arms.items()
+        ]
+        return pd.DataFrame(rows, columns=["arm", "source", "origin", "recorded_at", "note"], dtype="str")
 
     def missing(self) -> pd.DataFrame:
         """What the arms could not answer so far: arm, what was asked, why not."""

@@ -20,13 +20,13 @@ LAYERS = [
     ("experiments",),
     ("findings", "lab"),
     ("claims",),
-    ("notebooks", "report"),
+    ("notebooks", "report", "frames"),
     ("cli",),
 ]
 #: These stand aside: pure functions of frames, which know the schema and nothing else of labkit.
 ASIDE = {"analysis": {"errors", "schema", "analysis"}, "figures": {"errors", "schema", "figures"}}
 #: These may use what stands aside.
-USES_ASIDE = {"claims", "report", "notebooks", "cli"}
+USES_ASIDE = {"claims", "report", "notebooks", "frames", "cli"}
 HEAVY = ("pandas", "numpy", "scipy", "matplotlib", "nbformat", "papermill", "nbclient", "nbconvert", "kubernetes", "azure", "scapy")  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from labkit.exec.request import Reply
 
-__all__ = ["NODE", "POD", "Collector", "collects", "gather", "read_one"]
+__all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one"]
 
 P = ParamSpec("P")
 
@@ -67,3 +67,8 @@ def gather(
         frame.insert(0, column, names[reply.request.subject])
         frames.append(frame.astype({column: "str"}))
     return concat(frames)
+
+
+def first_reply(frame: pd.DataFrame) -> str:
+    """The id of the reply that the first row was read from."""
+    return str(frame["reply"].iloc[0])

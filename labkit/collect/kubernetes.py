@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agent_targets", "cilium_config", "containers", "daemonsets", "endpoints", "is_cilium", "node_targets",
-    "nodes", "pod_targets", "pods", "services", "version",
+    "nodes", "pod_targets", "pods", "services", "version", "workloads",
 ]  # fmt: skip
 
 
@@ -34,6 +34,13 @@ def nodes(cluster: Cluster) -> pd.DataFrame:
 def pods(cluster: Cluster) -> pd.DataFrame:
     """All pods: frame PODS and `reply`."""
     return read_one(cluster.read("/api/v1/pods"), parse.pods)
+
+
+@collects(parse.PODS)
+def workloads(cluster: Cluster) -> pd.DataFrame:
+    """The pods of the lab's namespace: frame PODS and `reply`."""
+    found = pods(cluster)
+    return found[found["namespace"] == cluster.namespace].reset_index(drop=True)
 
 
 @collects(parse.CONTAINERS)
