@@ -20,6 +20,7 @@ LAYERS = [
     ("experiments",),
     ("findings", "lab"),
     ("claims",),
+    ("decisions",),
     ("notebooks", "report", "frames"),
     ("cli",),
 ]

@@ -9,7 +9,7 @@ from tests.conftest import RECORDINGS, arm
 WANTED = {
     "azure-cni-pods": ("refuted", "refuted", "refuted"),
     "agent-on-every-node": ("inconclusive", "inconclusive", "supported"),
-    "first-pods-cross-nodes": ("supported", "refuted", "supported"),
+    "first-pods-cross-nodes": ("supported", "refuted", "refuted"),
     "nginx-has-tools": ("inconclusive",) * 3,
     "deleted-is-gone": ("refuted",) * 3,
     "label-finds-all": ("supported",) * 3,

@@ -1,0 +1,72 @@
+import pytest
+
+from labkit.decisions import MIME, Question, decide
+from labkit.findings import Finding, Ledger
+
+ALONE = Question("t", "Who does it?", "does-it")
+PAIR = Question("t", "Who is faster?", "faster")
+
+
+def finding(claim, arm, verdict, versus="", **numbers):
+    return Finding(
+        claim, "", "t", "", arm, versus, verdict, f"because {arm}", numbers, ("r1",), "s", "", "live"
+    )
+
+
+def winner(question, *findings):
+    return [d.winner for d in decide(Ledger(findings), [question]).decisions]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "wins"),
+    [
+        (("supported", "refuted"), "a"),
+        (("refuted", "supported"), "b"),
+        (("supported", "supported"), "no difference"),
+        (("refuted", "refuted"), "no difference"),
+        (("supported", "inconclusive"), "unknown"),
+        (("inconclusive", "refuted"), "unknown"),
+        (("supported", "refuted", "supported"), "a, c"),
+        (("supported", "refuted", "inconclusive"), "a"),
+    ],
+)
+def test_arms_judged_alone(verdicts, wins):
+    found = [finding("does-it", arm, verdict) for arm, verdict in zip("abc", verdicts, strict=False)]
+    assert winner(ALONE, *found) == [wins]
+
+
+def test_one_arm_wins_nothing():
+    assert winner(ALONE, finding("does-it", "a", "supported")) == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "contrast", "wins"),
+    [
+        ("supported", "better", "c"),
+        ("refuted", "worse", "o"),
+        ("refuted", "no difference", "no difference"),
+        ("inconclusive", "unknown", "unknown"),
+    ],
+)
+def test_a_pair_is_won_by_its_contrast(verdict, contrast, wins):
+    assert winner(PAIR, finding("faster", "c", verdict, "o", contrast=contrast)) == [wins]
+
+
+def test_every_pair_is_decided_for_itself():
+    found = [finding("faster", "c", "supported", other) for other in ("o", "p")]
+    decisions = decide(Ledger(tuple(found)), [PAIR]).decisions
+    assert [d.question for d in decisions] == ["Who is faster? (c vs o)", "Who is faster? (c vs p)"]
+
+
+def test_a_question_nobody_could_judge_is_unknown():
+    assert winner(PAIR) == ["unknown"]
+
+
+def test_decisions_carry_themselves_as_data():
+    decisions = decide(
+        Ledger((finding("does-it", "a", "supported"), finding("does-it", "b", "refuted"))), [ALONE]
+    )
+    bundle = decisions._repr_mimebundle_()
+    assert bundle[MIME][0]["winner"] == "a"
+    assert bundle[MIME][0]["findings"] == ["does-it @ a", "does-it @ b"]
+    assert "<b>a</b>" in bundle["text/html"]
