@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import CommandError, RequestError, TimeLimit
 from labkit.exec.request import Exec, Logs, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
+
+    import pandas as pd
 
     from labkit.exec.executor import Executor
     from labkit.exec.request import Reply, Request
@@ -32,6 +34,8 @@ class Cluster:
     source: str
     executor: Executor
     step: str = "baseline"
+    #: Frames that collectors have read, shared by all steps of the arm: a question is asked once.
+    memo: dict[Hashable, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def about(self) -> dict[str, Any]:

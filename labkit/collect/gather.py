@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Generic, ParamSpec
+from typing import TYPE_CHECKING, Generic, ParamSpec, cast
 
 from labkit.errors import ParseError
 from labkit.schema import REPLY, Column, Schema, concat
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
 __all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one"]
@@ -24,7 +25,11 @@ POD = Column("pod", "str", "the pod it was read in")
 
 
 class Collector(Generic[P]):
-    """A function from a cluster to a frame, which knows the frame's columns before it is called."""
+    """A function from a cluster to a frame, which knows the frame's columns before it is called.
+
+    The same question in the same step has one answer, so it is asked and read once for each arm. What is
+    handed out is a copy on write: nobody can change what another gets.
+    """
 
     def __init__(self, read: Callable[P, pd.DataFrame], schema: Schema) -> None:
         update_wrapper(self, read)
@@ -32,7 +37,11 @@ class Collector(Generic[P]):
         self.schema = schema
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        return self.read(*args, **kwargs)
+        cluster = cast("Cluster", args[0])
+        question = (self.read, cluster.step, repr((args[1:], sorted(kwargs.items()))))
+        if question not in cluster.memo:
+            cluster.memo[question] = self.read(*args, **kwargs)
+        return cluster.memo[question].copy(deep=False)
 
 
 def collects(schema: Schema, *first: Column) -> Callable[[Callable[P, pd.DataFrame]], Collector[P]]:

@@ -1,10 +1,10 @@
 """What `cilium-dbg monitor -j` says: events of the datapath, as they happen.
 
-The output is JSON lines (pkg/monitor/api, `TraceNotifyVerbose` and `DropNotifyVerbose`), with three traps.
-A log line of the agent (`time=… level=info msg=…`) stands on stdout before the first packet. Policy
-verdicts are printed as text even with `-j` (pkg/monitor/api/datapath_policy.go, DumpInfo). And the
-monitor only ends when a time limit cuts it off, so that the last line may be half a line. Events carry no
-time: they are numbered in the order they were printed.
+The output is JSON lines (cilium, pkg/monitor/datapath_trace.go and datapath_drop.go), with three traps. A
+log line of the agent (`time=… level=info msg=…`) stands on stdout before the first packet. Policy verdicts
+are printed as text even with `-j` (datapath_policy.go). And the monitor only ends when a time limit cuts it
+off, so that the last line may be half a line. Events carry no time: they are numbered in the order they
+were printed.
 """
 
 from __future__ import annotations
