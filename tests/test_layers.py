@@ -18,10 +18,11 @@ LAYERS = [
     ("source", "capture"),
     ("collect",),
     ("experiments",),
-    ("findings", "lab"),
+    ("findings", "lab", "run_book"),
     ("claims",),
     ("decisions",),
-    ("notebooks", "report", "frames"),
+    ("notebooks", "frames"),
+    ("report",),
     ("cli",),
 ]
 #: These stand aside: pure functions of frames, which know the schema and nothing else of labkit.

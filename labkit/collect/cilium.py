@@ -1,4 +1,4 @@
-"""What the Cilium agents say: status, endpoints, identities, policies. Each agent speaks for its node only."""
+"""What the Cilium agents say: status, options, endpoints, identities. Each speaks for its own node only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from labkit.collect.gather import NODE, collects, gather
 from labkit.collect.kubernetes import agent_targets
-from labkit.parse import cilium_endpoint, cilium_identity, cilium_policy, cilium_status
+from labkit.parse import (
+    cilium_config,
+    cilium_endpoint,
+    cilium_identity,
+    cilium_node,
+    cilium_policy,
+    cilium_service,
+    cilium_status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +23,10 @@ if TYPE_CHECKING:
 
     from labkit.cluster import Cluster
 
-__all__ = ["addresses", "agents", "ask", "endpoints", "identities", "map_sizes", "policy_map", "status"]
+__all__ = [
+    "addresses", "agents", "ask", "config", "endpoints", "identities", "map_sizes", "mutable_options",
+    "peers", "policy_map", "services", "status",
+]  # fmt: skip
 
 STATUS = ("cilium-dbg", "status", "--verbose", "-o", "json")
 
@@ -67,6 +78,30 @@ def endpoints(cluster: Cluster, *, sample: int = 0) -> pd.DataFrame:
 def identities(cluster: Cluster) -> pd.DataFrame:
     """Security identities that each agent knows: frame IDENTITIES by node."""
     return ask(cluster, ("cilium-dbg", "identity", "list", "-o", "json"), cilium_identity.identities)
+
+
+@collects(cilium_config.CONFIG, NODE)
+def config(cluster: Cluster) -> pd.DataFrame:
+    """Every option of each agent: frame CONFIG by node."""
+    return ask(cluster, ("cilium-dbg", "config", "--all", "-o", "json"), cilium_config.config)
+
+
+@collects(cilium_config.CONFIG, NODE)
+def mutable_options(cluster: Cluster) -> pd.DataFrame:
+    """The options that plain `cilium-dbg config` prints: frame CONFIG by node."""
+    return ask(cluster, ("cilium-dbg", "config"), cilium_config.mutable_options)
+
+
+@collects(cilium_service.SERVICES, NODE)
+def services(cluster: Cluster) -> pd.DataFrame:
+    """Services as each agent has them: frame SERVICES by node."""
+    return ask(cluster, ("cilium-dbg", "service", "list", "-o", "json"), cilium_service.services)
+
+
+@collects(cilium_node.PEERS, NODE)
+def peers(cluster: Cluster) -> pd.DataFrame:
+    """Nodes that each agent knows: frame PEERS by node."""
+    return ask(cluster, ("cilium-dbg", "node", "list", "-o", "json"), cilium_node.peers)
 
 
 @collects(cilium_policy.POLICY_MAP, NODE)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.cluster import Cluster
+    from labkit.exec.request import Reply
 
 __all__ = [
     "addresses",
     "brctl",
+    "brctl_replies",
     "bridge_ports",
     "connection_counters",
     "connections",
@@ -99,17 +101,26 @@ def brctl(cluster: Cluster) -> pd.DataFrame:
 
     Raises MissingFeature where the nodes' tools have no brctl: that says nothing about bridges.
     """
-    targets = node_targets(cluster)
-    replies = cluster.run_each(targets, ("brctl", "show"), check=False)
+    replies = _brctl(cluster)
+    return gather(replies, bridge.brctl, "node", node_targets(cluster))
+
+
+def brctl_replies(cluster: Cluster) -> list[str]:
+    """Ids of the replies of `brctl show`: where it prints nothing, no row of a frame names them."""
+    return [reply.id for reply in _brctl(cluster)]
+
+
+def _brctl(cluster: Cluster) -> list[Reply]:
+    replies = cluster.run_each(node_targets(cluster), ("brctl", "show"), check=False)
     if any(reply.exit_code in NOT_FOUND for reply in replies):
         raise MissingFeature(cluster.arm, "there is no brctl to run on the nodes")
-    return gather(replies, bridge.brctl, "node", targets)
+    return replies
 
 
 @collects(conntrack.ENTRIES, NODE)
-def connections(cluster: Cluster, *, step: str = "") -> pd.DataFrame:
+def connections(cluster: Cluster) -> pd.DataFrame:
     """Connections that the kernel of each node tracks: frame ENTRIES of conntrack by node."""
-    return _ask(_at(cluster, step), ("conntrack", "-L", "-o", "extended"), conntrack.entries)
+    return _ask(cluster, ("conntrack", "-L", "-o", "extended"), conntrack.entries)
 
 
 @collects(conntrack.COUNTERS, NODE)
@@ -144,8 +155,3 @@ def driver(cluster: Cluster) -> pd.DataFrame:
 def nft_chains(cluster: Cluster) -> pd.DataFrame:
     """Chains of nftables of each node, those that iptables wrote among them: frame NFT_CHAINS by node."""
     return _ask(cluster, ("nft", "-j", "list", "ruleset"), nft.chains)
-
-
-def _at(cluster: Cluster, step: str) -> Cluster:
-    """The arm at the step, or where it is."""
-    return cluster.at(step) if step else cluster

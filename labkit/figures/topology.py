@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from labkit.figures.style import GREY, arm_colours, new_figure
@@ -48,54 +49,33 @@ def _panel(ax: Axes, nodes: pd.DataFrame, pods: pd.DataFrame, services: pd.DataF
     height = rows * ROW + 1.5
     for i, node in enumerate(nodes.itertuples()):
         x = i * (WIDTH + 0.5)
-        _box(ax, x, 0, WIDTH, height, face="white", edge=GREY)
-        ax.text(x + WIDTH / 2, height - 0.35, str(node.node), ha="center", weight="bold", fontsize=9)
-        ax.text(
-            x + WIDTH / 2,
-            height - 0.78,
-            f"{node.node_ip}   pods {node.pod_cidr}",
-            ha="center",
-            fontsize=7.5,
-            color=GREY,
-        )
+        _node(ax, x, height, str(node.node), f"{node.node_ip}   pods {node.pod_cidr}")
         mine = pods[pods["node"] == node.node]
-        own = mine[~mine["host_network"]].sort_values(
-            "pod_ip", key=lambda ip: ip.str.split(".").str[-1].astype(int)
-        )
-        for row, pod in enumerate(own.itertuples()):
-            y = height - 1.55 - row * ROW
-            _box(
-                ax,
-                x + 0.2,
-                y,
-                WIDTH - 0.4,
-                ROW * 0.82,
-                face=ROLES.get(str(pod.app), "#F4F4F4"),
-                edge="#B8B8B8",
-            )
-            ax.text(x + 0.35, y + 0.25, _short(str(pod.pod)), va="center", fontsize=7)
-            ax.text(
-                x + WIDTH - 0.35,
-                y + 0.25,
-                str(pod.pod_ip),
-                va="center",
-                ha="right",
-                fontsize=7,
-                family="monospace",
-            )
-        host = int(mine["host_network"].sum())
-        ax.text(
-            x + WIDTH / 2,
-            0.12,
-            f"+ {host} pods in the node's own network",
-            ha="center",
-            fontsize=6.5,
-            color=GREY,
-        )
+        _pods(ax, x, height, mine[~mine["host_network"]])
+        said = f"+ {int(mine['host_network'].sum())} pods in the node's own network"
+        ax.text(x + WIDTH / 2, 0.12, said, ha="center", fontsize=6.5, color=GREY)
     span = len(nodes) * (WIDTH + 0.5) - 0.5
     _services(ax, services, span, height)
     ax.set(xlim=(-0.1, span + 0.1), ylim=(-0.1, height + 1.1))
     ax.axis("off")
+
+
+def _node(ax: Axes, x: float, height: float, name: str, addresses: str) -> None:
+    _box(ax, x, 0, WIDTH, height, face="white", edge=GREY)
+    ax.text(x + WIDTH / 2, height - 0.35, name, ha="center", weight="bold", fontsize=9)
+    ax.text(x + WIDTH / 2, height - 0.78, addresses, ha="center", fontsize=7.5, color=GREY)
+
+
+def _pods(ax: Axes, x: float, height: float, pods: pd.DataFrame) -> None:
+    """A row a pod, by address."""
+    in_order = sorted(pods.itertuples(), key=lambda pod: int(ip_address(str(pod.pod_ip))))
+    for row, pod in enumerate(in_order):
+        y = height - 1.55 - row * ROW
+        face = ROLES.get(str(pod.app), "#F4F4F4")
+        _box(ax, x + 0.2, y, WIDTH - 0.4, ROW * 0.82, face=face, edge="#B8B8B8")
+        ax.text(x + 0.35, y + 0.25, _short(str(pod.pod)), va="center", fontsize=7)
+        right = x + WIDTH - 0.35
+        ax.text(right, y + 0.25, str(pod.pod_ip), va="center", ha="right", fontsize=7, family="monospace")
 
 
 def _services(ax: Axes, services: pd.DataFrame, span: float, height: float) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labkit.parse.cilium import frame_of, typed
-from labkit.parse.decode import json_list
+from labkit.parse.cilium import dump, frame_of, typed
 from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ APP = ("k8s:app", "k8s:k8s-app", "k8s:name", "k8s:component", "k8s:io.cilium/app
 
 def identities(data: bytes) -> pd.DataFrame:
     """Identities with their labels: frame IDENTITIES."""
-    return frame_of(TOOL, IDENTITIES, map(_identity, json_list(TOOL, data)))
+    return frame_of(TOOL, IDENTITIES, map(_identity, dump(TOOL, data)))
 
 
 def _identity(item: dict[str, Any]) -> dict[str, Any]:

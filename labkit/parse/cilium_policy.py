@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labkit.parse.cilium import frame_of, host_port, protocol
-from labkit.parse.decode import json_list
+from labkit.parse.cilium import dump, frame_of, host_order, protocol
 from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ POLICY_MAP = Schema(
     Column("verdict", "str", "allow or deny"),
     Column("proxy_port", "Int64", "port of the L7 proxy that the traffic is sent to; NA where it is not"),
     Column("packets", "UInt64", "packets that matched; NA where the entry was not counted"),
-    Column("bytes", "UInt64", "bytes that matched; NA where the entry was not counted"),
+    Column("matched_bytes", "UInt64", "bytes that matched; NA where the entry was not counted"),
 ))  # fmt: skip
 
 DENY = 1
@@ -50,7 +49,7 @@ DIRECTIONS = ("ingress", "egress")
 
 def policy_map(data: bytes) -> pd.DataFrame:
     """Entries of every endpoint's policy map: frame POLICY_MAP."""
-    return frame_of(TOOL, POLICY_MAP, _rows(json_list(TOOL, data)))
+    return frame_of(TOOL, POLICY_MAP, _rows(dump(TOOL, data)))
 
 
 def _rows(maps: list[Any]) -> Iterator[dict[str, Any]]:
@@ -70,14 +69,14 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
         "dest_port": first,
         "end_port": last,
         "verdict": "deny" if flags & DENY else "allow",
-        "proxy_port": host_port(entry["ProxyPortNetwork"]) or None,
+        "proxy_port": host_order(entry["ProxyPortNetwork"]) or None,
         "packets": _counted(entry["Packets"]),
-        "bytes": _counted(entry["Bytes"]),
+        "matched_bytes": _counted(entry["Bytes"]),
     }
 
 
 def _ports(key: dict[str, Any], flags: int) -> tuple[int | None, int | None]:
-    first = host_port(key["DestPortNetwork"])
+    first = host_order(key["DestPortNetwork"])
     prefix = flags >> PREFIX_SHIFT
     if prefix <= PROTOCOL_BITS:
         return (first, first) if first else (None, None)

@@ -72,7 +72,7 @@ AGENTS = Schema("agents", "The program of an agent.", key=(), columns=(
 
 IPAM = re.compile(r"IPv4: (?P<used>\d+)/(?P<size>\d+) allocated(?: from (?P<pool>[\d./]+))?")
 DAEMON = re.compile(
-    r"^Daemon: (?P<version>\S+) (?P<commit>\S+) \S+ go version \S+ (?P<arch>\S+)$", re.MULTILINE
+    r"^Daemon: (?P<version>\S+) (?P<commit>\S+) \S+ go version \S+ (?P<arch>\S+)\n", re.MULTILINE
 )
 
 

@@ -1,0 +1,141 @@
+from functools import cache
+
+import pytest
+
+import labkit
+from labkit.analysis import load_balancing as balance
+from labkit.analysis import scaling as scale
+from labkit.analysis.statistics import MARGIN, contrasts, medians, per_repetition
+from labkit.collect import load_balancing, performance, scaling
+from labkit.figures import intervals, latency
+from labkit.figures import load_balancing as balance_figures
+from labkit.figures import scaling as scaling_figures
+from labkit.figures.style import arm_colours
+from tests.conftest import RECORDINGS
+
+CELL = ["arm", "path", "mode"]
+
+
+@cache
+def lab():
+    return labkit.Lab({name: f"replay:{name}" for name in RECORDINGS})
+
+
+@cache
+def read(collector):
+    return lab().each(collector)
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.findobj(match=lambda a: hasattr(a, "get_text")))
+
+
+def test_every_repetition_is_a_point_and_failures_are_named():
+    runs = read(performance.runs)
+    udp = runs[runs["mode"] == "udp"]
+    figure = intervals.repetitions(
+        udp, medians(udp, "received_bps", CELL), "received_bps", "Mbit/s", scale=1e-6
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "pod on the same node",
+        "pod on another node",
+        "Service",
+    ]
+    colours = arm_colours(runs["arm"])
+    points = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "."]
+    assert len(points) == 8  # three arms, three paths, but one of them failed each time
+    assert all(len(line.get_xdata()) == 6 for line in points)
+    assert {line.get_color() for line in points} == set(colours.values())
+    assert words(figure).count("no result") == 1
+    drawn = sorted(points[0].get_ydata() * 1e6)
+    first = udp[(udp["arm"] == "overlay-vxlan") & (udp["path"] == "same-node")]["received_bps"]
+    assert drawn == pytest.approx(sorted(first))
+
+
+def test_points_stand_in_the_order_of_time():
+    runs = read(performance.runs)
+    tcp = runs[(runs["mode"] == "tcp") & (runs["path"] == "other-node") & (runs["arm"] == "cilium")]
+    figure = intervals.repetitions(
+        tcp, medians(tcp, "received_bps", CELL), "received_bps", "Gbit/s", scale=1e-9
+    )
+    (points,) = (line for line in figure.axes[0].lines if line.get_marker() == ".")
+    assert list(points.get_xdata()) == sorted(points.get_xdata())
+    assert list(points.get_ydata()) == pytest.approx([9.32, 9.49, 10.06, 7.74, 9.41, 8.06], abs=0.01)
+
+
+def test_the_forest_shows_ratio_interval_and_verdict():
+    runs = read(performance.runs)
+    tcp = runs[(runs["mode"] == "tcp") & (runs["path"] != "service")]
+    found = contrasts(tcp, "received_bps", ["path", "mode"], better="higher")
+    figure = intervals.forest(found, ["path", "mode"], "higher is better", margin=MARGIN)
+    axes = figure.axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert sorted(float(line.get_xdata()[0]) for line in marks) == pytest.approx(sorted(found["ratio"]))
+    hollow = [line for line in marks if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == (found["verdict"] == "unknown").sum()
+    assert "relative to overlay-vxlan" in axes.get_xlabel()
+    assert "±5 %" in axes.get_xlabel()
+    low, high = axes.get_xlim()
+    assert low < found["low"].min()
+    assert found["high"].max() < high
+
+
+def test_distributions_draw_all_samples_and_each_repetition():
+    echoes = read(performance.echoes)
+    figure = latency.distributions(echoes, "rtt_us", "round trip (µs)")
+    assert len(figure.axes) == 3
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log"
+        assert len(axes.lines) == 3 * (6 + 1)
+        thick = [line for line in axes.lines if line.get_linewidth() > 2]
+        assert {len(line.get_xdata()) for line in thick} == {1800 + 1}
+
+
+def test_balance_has_a_mark_a_backend_and_the_expected_line():
+    shares = balance.shares(read(load_balancing.answers), read(load_balancing.backends))
+    figure = balance_figures.balance(shares)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(RECORDINGS)
+    for axes in figure.axes:
+        (dashed,) = (line for line in axes.lines if line.get_linestyle() == "--")
+        assert dashed.get_xdata()[0] == 50
+        marks = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        assert len(marks) == 3 * 2
+
+
+def test_services_write_failures_beside_the_times():
+    connections = read(scaling.connections)
+    values = per_repetition(connections, "connect_us", ["arm", "services", "position"])
+    middle = medians(values, "connect_us", ["arm", "services"])
+    figure = scaling_figures.services(values, middle, read(scaling.holdings), scale.failures(connections))
+    text = words(figure)
+    for failed in ("10 of 1200 failed at 1004", "13 of 1200 failed at 1004", "500 of 1200 failed at 1007"):
+        assert failed in text
+    assert figure.axes[0].get_ylim()[0] == 0
+    assert (
+        max(float(line.get_ydata().max()) for line in figure.axes[1].lines if len(line.get_ydata())) == 8081
+    )
+
+
+def test_nothing_measured_says_so():
+    runs, echoes = read(performance.runs).iloc[:0], read(performance.echoes).iloc[:0]
+    none = contrasts(runs, "received_bps", ["path", "mode"], better="higher")
+    connections = read(scaling.connections).iloc[:0]
+    values = per_repetition(connections, "connect_us", ["arm", "services", "position"])
+    figures = [
+        intervals.repetitions(runs, medians(runs, "received_bps", CELL), "received_bps", "Gbit/s"),
+        intervals.forest(none, ["path", "mode"], "higher is better", margin=MARGIN),
+        latency.distributions(echoes, "rtt_us", "µs"),
+        balance_figures.balance(
+            balance.shares(read(load_balancing.answers).iloc[:0], read(load_balancing.backends))
+        ),
+        scaling_figures.services(
+            values,
+            medians(values, "connect_us", ["arm", "services"]),
+            read(scaling.holdings),
+            scale.failures(connections),
+        ),
+    ]
+    for figure in figures:
+        (axes,) = figure.axes
+        assert axes.texts[0].get_text().endswith(".")
+        assert not axes.axison
