@@ -3,7 +3,8 @@ import pytest
 
 from labkit.analysis import scaling as analysis
 from labkit.collect import scaling
-from tests.conftest import RECORDINGS, arm
+from tests.conftest import RECORDINGS
+from tests.measured import read
 
 START = pd.Timestamp("2026-01-01T00:00:00Z")
 
@@ -51,7 +52,7 @@ def test_failures_and_slow_connections_are_counted():
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_the_lag_is_mostly_the_control_planes_in_every_arm(name):
-    connections, found = (c(arm(name)).assign(arm=name) for c in (scaling.connections, scaling.slices))
+    connections, found = (read(name, c).assign(arm=name) for c in (scaling.connections, scaling.slices))
     row = analysis.lag(connections, found).iloc[-1]
     assert 25 < row["at_least_s"] < row["at_most_s"] < 30
     assert 19 < row["no_slice_for_s"] < 21
@@ -59,6 +60,6 @@ def test_the_lag_is_mostly_the_control_planes_in_every_arm(name):
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_what_failed_was_refused_or_ran_out_of_time(name):
-    found = analysis.failures(scaling.connections(arm(name)).assign(arm=name))
+    found = analysis.failures(read(name, scaling.connections).assign(arm=name))
     assert found["asked"].eq(600).all()
     assert set(found["exit_codes"].dropna()) <= {"7", "7,28"}

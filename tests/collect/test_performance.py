@@ -1,27 +1,24 @@
-from functools import cache
-
 import pytest
 
 from labkit.collect import performance
 from labkit.collect.plan import IPERF_MODES, fetch, placement, plan
 from labkit.errors import MissingFeature, ReplayMiss
 from tests.conftest import RECORDINGS, arm
+from tests.measured import read
 
 COLLECTORS = (
     performance.trials, performance.runs, performance.intervals, performance.pings, performance.echoes,
-    performance.fetches, performance.cpu_times,
+    performance.fetches,
 )  # fmt: skip
-
-
-@cache
-def read(name, collector):
-    return collector(arm(name))
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
 @pytest.mark.parametrize("collector", COLLECTORS)
 def test_frames_are_as_declared(name, collector):
-    frame = read(name, collector)
+    as_declared(read(name, collector), collector)
+
+
+def as_declared(frame, collector):
     assert list(frame.columns) == collector.schema.names
     assert [str(dtype) for dtype in frame.dtypes] == [column.dtype for column in collector.schema.columns]
     assert not frame.duplicated(list(collector.schema.key)).any()
@@ -86,7 +83,9 @@ def test_what_failed_is_a_row_without_numbers():
 def test_numbers_of_samples(name):
     assert len(read(name, performance.echoes)) == 6 * 3 * 300
     assert len(read(name, performance.fetches)) == 6 * 3 * 2 * 100
-    assert len(read(name, performance.cpu_times)) == 6 * 12 * 2 * 2 * 3
+    times = performance.cpu_times(arm(name), 1)
+    assert len(times) == 12 * 2 * 2 * 3  # runs, before and after, nodes, CPUs and all
+    as_declared(times, performance.cpu_times)
     assert read(name, performance.fetches)["exit_code"].eq(0).all()
 
 

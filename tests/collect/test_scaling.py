@@ -1,14 +1,8 @@
-from functools import cache
-
 import pytest
 
 from labkit.collect import scaling
-from tests.conftest import RECORDINGS, arm
-
-
-@cache
-def read(name, collector):
-    return collector(arm(name))
+from tests.conftest import RECORDINGS
+from tests.measured import read
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

@@ -1,8 +1,5 @@
-from functools import cache
-
 import pytest
 
-import labkit
 from labkit.analysis import load_balancing as balance
 from labkit.analysis import scaling as scale
 from labkit.analysis.statistics import MARGIN, contrasts, medians, per_repetition
@@ -12,18 +9,9 @@ from labkit.figures import load_balancing as balance_figures
 from labkit.figures import scaling as scaling_figures
 from labkit.figures.style import arm_colours
 from tests.conftest import RECORDINGS
+from tests.measured import each
 
 CELL = ["arm", "path", "mode"]
-
-
-@cache
-def lab():
-    return labkit.Lab({name: f"replay:{name}" for name in RECORDINGS})
-
-
-@cache
-def read(collector):
-    return lab().each(collector)
 
 
 def words(figure):
@@ -31,7 +19,7 @@ def words(figure):
 
 
 def test_every_repetition_is_a_point_and_failures_are_named():
-    runs = read(performance.runs)
+    runs = each(performance.runs)
     udp = runs[runs["mode"] == "udp"]
     figure = intervals.repetitions(
         udp, medians(udp, "received_bps", CELL), "received_bps", "Mbit/s", scale=1e-6
@@ -53,7 +41,7 @@ def test_every_repetition_is_a_point_and_failures_are_named():
 
 
 def test_points_stand_in_the_order_of_time():
-    runs = read(performance.runs)
+    runs = each(performance.runs)
     tcp = runs[(runs["mode"] == "tcp") & (runs["path"] == "other-node") & (runs["arm"] == "cilium")]
     figure = intervals.repetitions(
         tcp, medians(tcp, "received_bps", CELL), "received_bps", "Gbit/s", scale=1e-9
@@ -64,7 +52,7 @@ def test_points_stand_in_the_order_of_time():
 
 
 def test_the_forest_shows_ratio_interval_and_verdict():
-    runs = read(performance.runs)
+    runs = each(performance.runs)
     tcp = runs[(runs["mode"] == "tcp") & (runs["path"] != "service")]
     found = contrasts(tcp, "received_bps", ["path", "mode"], better="higher")
     figure = intervals.forest(found, ["path", "mode"], "higher is better", margin=MARGIN)
@@ -81,7 +69,7 @@ def test_the_forest_shows_ratio_interval_and_verdict():
 
 
 def test_distributions_draw_all_samples_and_each_repetition():
-    echoes = read(performance.echoes)
+    echoes = each(performance.echoes)
     figure = latency.distributions(echoes, "rtt_us", "round trip (µs)")
     assert len(figure.axes) == 3
     for axes in figure.axes:
@@ -92,7 +80,7 @@ def test_distributions_draw_all_samples_and_each_repetition():
 
 
 def test_balance_has_a_mark_a_backend_and_the_expected_line():
-    shares = balance.shares(read(load_balancing.answers), read(load_balancing.backends))
+    shares = balance.shares(each(load_balancing.answers), each(load_balancing.backends))
     figure = balance_figures.balance(shares)
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(RECORDINGS)
     for axes in figure.axes:
@@ -103,10 +91,10 @@ def test_balance_has_a_mark_a_backend_and_the_expected_line():
 
 
 def test_services_write_failures_beside_the_times():
-    connections = read(scaling.connections)
+    connections = each(scaling.connections)
     values = per_repetition(connections, "connect_us", ["arm", "services", "position"])
     middle = medians(values, "connect_us", ["arm", "services"])
-    figure = scaling_figures.services(values, middle, read(scaling.holdings), scale.failures(connections))
+    figure = scaling_figures.services(values, middle, each(scaling.holdings), scale.failures(connections))
     text = words(figure)
     for failed in ("10 of 1200 failed at 1004", "13 of 1200 failed at 1004", "500 of 1200 failed at 1007"):
         assert failed in text
@@ -117,21 +105,21 @@ def test_services_write_failures_beside_the_times():
 
 
 def test_nothing_measured_says_so():
-    runs, echoes = read(performance.runs).iloc[:0], read(performance.echoes).iloc[:0]
+    runs, echoes = each(performance.runs).iloc[:0], each(performance.echoes).iloc[:0]
     none = contrasts(runs, "received_bps", ["path", "mode"], better="higher")
-    connections = read(scaling.connections).iloc[:0]
+    connections = each(scaling.connections).iloc[:0]
     values = per_repetition(connections, "connect_us", ["arm", "services", "position"])
     figures = [
         intervals.repetitions(runs, medians(runs, "received_bps", CELL), "received_bps", "Gbit/s"),
         intervals.forest(none, ["path", "mode"], "higher is better", margin=MARGIN),
         latency.distributions(echoes, "rtt_us", "µs"),
         balance_figures.balance(
-            balance.shares(read(load_balancing.answers).iloc[:0], read(load_balancing.backends))
+            balance.shares(each(load_balancing.answers).iloc[:0], each(load_balancing.backends))
         ),
         scaling_figures.services(
             values,
             medians(values, "connect_us", ["arm", "services"]),
-            read(scaling.holdings),
+            each(scaling.holdings),
             scale.failures(connections),
         ),
     ]
