@@ -1,6 +1,7 @@
 import pytest
 
-from labkit.decisions import MIME, Question, decide
+from labkit.claims import CLAIMS
+from labkit.decisions import MIME, QUESTIONS, Question, decide
 from labkit.findings import Finding, Ledger
 
 ALONE = Question("t", "Who does it?", "does-it")
@@ -60,6 +61,15 @@ def test_every_pair_is_decided_for_itself():
 
 def test_a_question_nobody_could_judge_is_unknown():
     assert winner(PAIR) == ["unknown"]
+
+
+def test_every_question_is_about_a_claim_that_exists():
+    assert {question.claim for question in QUESTIONS} <= {claim.id for claim in CLAIMS}
+
+
+def test_claims_have_names_of_their_own():
+    ids = [claim.id for claim in CLAIMS]
+    assert len(set(ids)) == len(ids)
 
 
 def test_decisions_carry_themselves_as_data():

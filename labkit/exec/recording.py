@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,13 +155,17 @@ class Recorder:
     """Wraps any executor and writes down what passes: the recording of a live run.
 
     A line is written whole and flushed before its reply is handed on, so what a killed run leaves is
-    readable up to its last line.
+    readable up to its last line. A request that was answered before gets that answer again: one request
+    has one reply, or its replay could not be a pure function. Safe in threads; two that ask the same at
+    the same time are one request.
     """
 
     def __init__(self, inner: Executor, path: Path) -> None:
         self._inner = inner
         self._path = path
-        self._count = 0
+        self._replies: dict[str, Reply] = {}
+        self._asking: dict[str, threading.Lock] = {}
+        self._writing = threading.Lock()
         (path / "blobs").mkdir(parents=True, exist_ok=False)
         about = {**inner.about, "format": FORMAT}
         (path / "recording.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -172,20 +177,19 @@ class Recorder:
 
     def run(self, request: Request) -> Reply:
         """Pass the request on, and keep its reply under an id of this recording."""
-        answer = self._inner.run(request)
-        self._count += 1
-        reply = Reply(
-            f"r{self._count:05d}",
-            request,
-            answer.started_at,
-            answer.duration_s,
-            answer.exit_code,
-            answer.stdout,
-            answer.stderr,
-        )
-        self._file.write(json.dumps(self._line(reply), ensure_ascii=False) + "\n")
-        self._file.flush()
-        return reply
+        with self._writing:
+            mine = self._asking.setdefault(request.key, threading.Lock())
+        with mine:
+            if request.key not in self._replies:
+                self._keep(self._inner.run(request), request)
+            return self._replies[request.key]
+
+    def _keep(self, answer: Reply, request: Request) -> None:
+        with self._writing:
+            reply = replace(answer, id=f"r{len(self._replies) + 1:05d}", request=request)
+            self._file.write(json.dumps(self._line(reply), ensure_ascii=False) + "\n")
+            self._file.flush()
+            self._replies[request.key] = reply
 
     def wait(self, seconds: float) -> None:
         """Passed on."""

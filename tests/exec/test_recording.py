@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -86,6 +87,15 @@ def test_a_real_recording_passes_through_a_recorder_unchanged(name, tmp_path):
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_shipped_recordings_are_whole(name):
     assert arm(name).executor.recording.verify() == []
+
+
+def test_a_request_that_was_answered_gets_the_same_answer_again(tmp_path):
+    recorder = Recorder(Parrot(b"first", b"second"), tmp_path / "twice")
+    with ThreadPoolExecutor(8) as pool:
+        said = {reply.stdout for reply in pool.map(recorder.run, [QUESTIONS[0]] * 50)}
+    assert said == {b"first"}
+    recorder.close()
+    assert len(Recording.open(tmp_path / "twice")) == 1
 
 
 def test_a_cut_line_says_where_and_how_much_is_whole(small):
