@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.errors import MissingFeature, ParameterError
+from labkit.errors import MissingFeature, ParameterError, ReplayMiss
 from labkit.schema import concat
 from labkit.source import connect
 
@@ -62,8 +62,8 @@ class Lab:
     def each(self, collect: Collector[...], /, *, step: str = "baseline", **options: object) -> pd.DataFrame:
         """One frame from every arm, under each other, with a first column `arm`.
 
-        An arm that lacks the feature is left out and noted in `gaps`, with the reason. Where no arm has
-        it, the frame is empty and still has its columns.
+        An arm that lacks the feature, or whose recording does not hold the answer, is left out and noted
+        in `gaps` with the reason. Where no arm has it, the frame is empty and still has its columns.
         """
         frames = [self._with_arm(collect.schema.empty(), "")]
         for arm, cluster in self.arms.items():
@@ -71,6 +71,9 @@ class Lab:
                 frames.append(self._with_arm(collect(cluster.at(step), **options), arm))
             except MissingFeature as missing:
                 self._note(Gap(arm, collect.schema.name, missing.reason))
+            except ReplayMiss as miss:
+                said = f"not recorded: {miss.request.words[:60]} in step {miss.request.step}"
+                self._note(Gap(arm, collect.schema.name, said))
         return concat(frames)
 
     def origins(self) -> pd.DataFrame:

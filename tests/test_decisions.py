@@ -3,6 +3,7 @@ import pytest
 from labkit.claims import CLAIMS
 from labkit.decisions import MIME, QUESTIONS, Question, decide
 from labkit.findings import Finding, Ledger
+from tests.conftest import arm
 
 ALONE = Question("t", "Who does it?", "does-it")
 PAIR = Question("t", "Who is faster?", "faster")
@@ -51,6 +52,14 @@ def test_one_arm_wins_nothing():
 )
 def test_a_pair_is_won_by_its_contrast(verdict, contrast, wins):
     assert winner(PAIR, finding("faster", "c", verdict, "o", contrast=contrast)) == [wins]
+
+
+@pytest.mark.parametrize(
+    ("claim", "contrast"), [("cilium-faster-connect", "worse"), ("cilium-faster-throughput", "better")]
+)
+def test_a_measured_contrast_says_who_won(claim, contrast):
+    (judged,) = [c for c in CLAIMS if c.id == claim]
+    assert judged.judge(arm("cilium"), arm("overlay-vxlan")).numbers["contrast"] == contrast
 
 
 def test_every_pair_is_decided_for_itself():

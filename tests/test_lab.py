@@ -30,6 +30,11 @@ def test_what_no_arm_has_is_an_empty_frame_with_columns_and_a_reason():
     assert lab.missing().to_numpy().tolist() == [["routed", "nodes", "no Cilium agent in this arm"]]
 
 
+def test_what_was_not_recorded_is_a_gap_with_the_request(lab):
+    assert lab.each(kubernetes.nodes, step="capture").empty
+    assert set(lab.missing()["inconclusive because"]) == {"not recorded: GET /api/v1/nodes in step capture"}
+
+
 def test_tables_and_figures_are_left_where_asked(tmp_path):
     lab = Lab({"cilium": "replay:cilium"}, out=str(tmp_path))
     frame = lab.table(lab.each(kubernetes.pods), "pods")
