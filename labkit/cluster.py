@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from labkit.errors import CommandError, RequestError, TimeLimit
 from labkit.exec.request import Exec, Logs, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
-
-    import pandas as pd
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from labkit.exec.executor import Executor
     from labkit.exec.request import Reply, Request
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "once"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FAN_OUT = 16
 
@@ -34,8 +36,8 @@ class Cluster:
     source: str
     executor: Executor
     step: str = "baseline"
-    #: Frames that collectors have read, shared by all steps of the arm: a question is asked once.
-    memo: dict[Hashable, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
+    #: What was read or worked out of this arm before, by function, step and options: see `once`.
+    memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -97,3 +99,20 @@ class Cluster:
         if check and reply.exit_code != 0:
             raise CommandError(reply)
         return reply
+
+
+def once(work: Callable[P, T]) -> Callable[P, T]:
+    """Make a function of a cluster work once for each arm, step and options, and remember what it gave.
+
+    The same question in the same step has one answer. What is given is shared: nobody may change it.
+    """
+
+    @wraps(work)
+    def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
+        cluster = cast("Cluster", args[0])
+        question = (work, cluster.step, repr((args[1:], sorted(kwargs.items()))))
+        if question not in cluster.memo:
+            cluster.memo[question] = work(*args, **kwargs)
+        return cast("T", cluster.memo[question])
+
+    return remembered

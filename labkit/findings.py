@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
 
 __all__ = [
-    "MIME", "Claim", "Finding", "Ledger", "Outcome", "Verdict",
+    "MIME", "Claim", "Finding", "Ledger", "Number", "Outcome", "Verdict",
     "claim", "inconclusive", "judge", "refuted", "supported",
 ]  # fmt: skip
 

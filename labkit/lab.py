@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.collect.gather import Collector
 
-__all__ = ["Gap", "Lab"]
+__all__ = ["Gap", "Lab", "Picture"]
+
+#: Dots an inch of a drawn figure: sharp enough for a report, and small enough for a notebook.
+DPI = 110
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,21 @@ class Gap:
     arm: str
     asked: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure that is drawn already: one drawing for the notebook and for the file."""
+
+    name: str
+    figure: Figure
+    png: bytes = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        return f"<figure {self.name}>"
 
 
 @dataclass(slots=True)
@@ -101,21 +120,26 @@ class Lab:
             frame.to_csv(folder / f"{name}.csv", index=False)
         return frame
 
-    def figure(self, figure: Figure, name: str) -> Figure:
-        """Leave a figure as `figures/<name>.svg` and `.png`, and hand it on to be shown."""
-        if self.out:
-            from matplotlib import rc_context  # noqa: PLC0415
+    def figure(self, figure: Figure, name: str) -> Picture:
+        """Draw a figure, leave it as `figures/<name>.svg` and `.png`, and give what a notebook shows of it."""
+        from matplotlib import rc_context  # noqa: PLC0415
 
-            folder = self._folder("figures")
-            with rc_context({"svg.hashsalt": "labkit"}):  # or ids in the SVG are random
-                figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            figure.savefig(folder / f"{name}.png", dpi=150)
-        return figure
+        drawn = io.BytesIO()
+        with rc_context({"svg.hashsalt": "labkit"}):  # or ids in the SVG are random
+            figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight")
+            if self.out:
+                folder = self._folder("figures")
+                (folder / f"{name}.png").write_bytes(drawn.getvalue())
+                figure.set_layout_engine("none")  # it is laid out: that need not be done again
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+        return Picture(name, figure, drawn.getvalue())
 
     @staticmethod
     def _with_arm(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
-        frame.insert(0, "arm", arm)
-        return frame.astype({"arm": "str"})
+        import pandas as pd  # noqa: PLC0415
+
+        frame.insert(0, "arm", pd.Series([arm] * len(frame), frame.index, dtype="str"))
+        return frame
 
     def _folder(self, kind: str) -> Path:
         folder = Path(self.out) / kind

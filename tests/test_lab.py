@@ -39,7 +39,11 @@ def test_tables_and_figures_are_left_where_asked(tmp_path):
     lab = Lab({"cilium": "replay:cilium"}, out=str(tmp_path))
     frame = lab.table(lab.each(kubernetes.pods), "pods")
     figure, _ = new_figure()
-    assert lab.figure(figure, "empty") is figure
+    picture = lab.figure(figure, "empty")
+    assert picture.figure is figure
+    assert picture._repr_png_() == (tmp_path / "figures" / "empty.png").read_bytes()
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert repr(picture) == "<figure empty>"
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tables" / "pods.parquet"), frame)
     assert {p.name for p in tmp_path.glob("*/*")} == {"pods.parquet", "pods.csv", "empty.svg", "empty.png"}
 

@@ -31,7 +31,11 @@ def deleted_is_gone(cluster: Cluster) -> Outcome:
     if left.empty:
         return supported("nothing is left that was not there before", evidence, left=0)
     kinds = ", ".join(f"{count} {kind}" for kind, count in left["kind"].value_counts().items())
-    return refuted(f"{kinds} that were not there before the lab's steps are there after their deletion", evidence, left=len(left))
+    return refuted(
+        f"{kinds} that were not there before the lab's steps are there after their deletion",
+        evidence,
+        left=len(left),
+    )
 
 
 @claim(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from labkit.analysis.flows import on_the_wire, translations
 from labkit.analysis.packets import journeys
+from labkit.cluster import once
 from labkit.collect import captures, kubernetes
 from labkit.findings import claim, inconclusive, refuted, supported
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS"]
 
 
+@once
 def _journeys(cluster: Cluster) -> pd.DataFrame:
     here = cluster.at("baseline")
     return journeys(captures.packets(cluster), kubernetes.pods(here), kubernetes.services(here))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from labkit.analysis.statistics import Better
     from labkit.cluster import Cluster
-    from labkit.findings import Outcome
+    from labkit.findings import Number, Outcome
 
 __all__ = ["CLAIMS"]
 
@@ -154,7 +154,7 @@ def _outcome(
         return inconclusive("nothing was measured on one of the two sides", evidence)
     row = found.iloc[0]
     numbers = {name: round(float(row[name]), 4) for name in ("ratio", "low", "high", "noise")}
-    counts = {
+    counts: dict[str, Number] = {
         "contrast": str(row["verdict"]),
         "n": int(row["n"]),
         "n_reference": int(row["n_reference"]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.analysis import connectivity, enforcement
+from labkit.cluster import once
 from labkit.collect import kubernetes, policies
 from labkit.findings import claim, inconclusive, refuted, supported
 
@@ -35,6 +36,7 @@ class Judged:
         return self.probes[self.probes["step"] == step]
 
 
+@once
 def judged(cluster: Cluster, *steps: str) -> Judged:
     """The probes of the canary's two steps and of these."""
     before = cluster.at("baseline")

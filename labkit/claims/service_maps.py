@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.analysis import consistency, maglev
+from labkit.cluster import once
 from labkit.collect import cilium, cilium_maps, kubernetes, services
 from labkit.errors import MissingFeature
 from labkit.findings import claim, inconclusive, refuted, supported
@@ -49,6 +50,7 @@ def ebpf_load_balancing(cluster: Cluster) -> Outcome:
     )
 
 
+@once
 def _compared(cluster: Cluster) -> tuple[pd.DataFrame, list[str]]:
     """Intended against programmed, in whatever the arm's nodes are programmed in; and the replies."""
     wanted = (

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Generic, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
+from labkit.cluster import once
 from labkit.errors import ParseError
 from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
-    from labkit.cluster import Cluster
     from labkit.exec.request import Reply
+    from labkit.schema import Dtype
 
-__all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one"]
+__all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one", "stack"]
 
 P = ParamSpec("P")
 
@@ -33,15 +34,11 @@ class Collector(Generic[P]):
 
     def __init__(self, read: Callable[P, pd.DataFrame], schema: Schema) -> None:
         update_wrapper(self, read)
-        self.read = read
         self.schema = schema
+        self._once = once(read)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        cluster = cast("Cluster", args[0])
-        question = (self.read, cluster.step, repr((args[1:], sorted(kwargs.items()))))
-        if question not in cluster.memo:
-            cluster.memo[question] = self.read(*args, **kwargs)
-        return cluster.memo[question].copy(deep=False)
+        return self._once(*args, **kwargs).copy(deep=False)
 
 
 def collects(schema: Schema, *first: Column) -> Callable[[Callable[P, pd.DataFrame]], Collector[P]]:
@@ -57,13 +54,9 @@ def collects(schema: Schema, *first: Column) -> Callable[[Callable[P, pd.DataFra
 
 def read_one(reply: Reply, parse: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
     """One reply as a frame with a last column `reply`. A ParseError says which reply it was."""
-    try:
-        frame = parse(reply.stdout)
-    except ParseError as error:
-        error.add_note(f"reply {reply.id}: {reply.request.words[:200]} on {reply.request.subject}")
-        raise
-    frame["reply"] = reply.id
-    return frame.astype({"reply": "str"})
+    frame = _parsed(reply, parse)
+    frame["reply"] = _column([reply.id] * len(frame), "str")
+    return frame
 
 
 def gather(
@@ -73,9 +66,45 @@ def gather(
     frames = []
     for reply in replies:
         frame = read_one(reply, parse)
-        frame.insert(0, column, names[reply.request.subject])
-        frames.append(frame.astype({column: "str"}))
+        frame.insert(0, column, _column([names[reply.request.subject]] * len(frame), "str"))
+        frames.append(frame)
     return concat(frames)
+
+
+def stack(
+    replies: Sequence[tuple[Reply, Mapping[str, object]]],
+    parse: Callable[[bytes], pd.DataFrame],
+    schema: Schema,
+) -> pd.DataFrame:
+    """Hundreds of replies as one frame of this schema, sorted by its key.
+
+    Beside each reply stands what is known of it, by column; what is no column of the schema is left out.
+    Columns are made once for all replies: made for each reply, they would cost more than the parsing.
+    """
+    frames = [_parsed(reply, parse) for reply, _ in replies]
+    if not frames:
+        return schema.empty()
+    whole = concat(frames)
+    knowns = [{**known, "reply": reply.id} for reply, known in replies]
+    for column in schema.columns:
+        if column.name not in whole.columns:
+            values = [k[column.name] for k, f in zip(knowns, frames, strict=True) for _ in range(len(f))]
+            whole[column.name] = _column(values, column.dtype)
+    return whole[schema.names].sort_values(list(schema.key), kind="stable", ignore_index=True)
+
+
+def _parsed(reply: Reply, parse: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
+    try:
+        return parse(reply.stdout)
+    except ParseError as error:
+        error.add_note(f"reply {reply.id}: {reply.request.words[:200]} on {reply.request.subject}")
+        raise
+
+
+def _column(values: list[Any], dtype: Dtype) -> pd.Series[Any]:
+    import pandas as pd  # noqa: PLC0415  (import labkit must stay fast)
+
+    return pd.Series(values, dtype=dtype)
 
 
 def first_reply(frame: pd.DataFrame) -> str:

@@ -60,7 +60,7 @@ def traced_pings(cluster: Cluster) -> pd.DataFrame:
     sources = pod_targets(cluster, "frontend", "toolbox")
     agent_targets(cluster)
     with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(monitor.read, cluster)
+        watching = pool.submit(monitor, cluster)
         cluster.executor.wait(HEAD_START_S)
         asked = [
             (

@@ -7,14 +7,14 @@ path and one mode.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.collect import kubernetes
-from labkit.collect.gather import NODE, Collector, collects, read_one
+from labkit.collect.gather import NODE, Collector, collects, stack
 from labkit.collect.plan import REPETITIONS, plan
 from labkit.errors import TimeLimit
 from labkit.parse import curl, iperf3, ping, proc_stat
-from labkit.schema import Column, Schema, concat
+from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -132,10 +132,10 @@ def _part(
     boots: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The replies to these trials, with the columns that the collector puts in front."""
-    frames = [collector.schema.empty()]
+    known = []
     for trial in trials:
         node = trial.target.removeprefix("node/")
-        known: dict[str, int | str | None] = {
+        about = {
             "repetition": trial.repetition,
             "path": trial.path,
             "mode": trial.mode,
@@ -143,14 +143,8 @@ def _part(
             "node": node,
             "boot_id": (boots or {}).get(node),
         }
-        frame = read_one(_ask(cluster, trial), parse)
-        new: dict[str, Any] = {
-            name: known[name] for name in collector.schema.names if name not in frame.columns
-        }
-        frames.append(frame.assign(**new))
-    whole = concat([frame[collector.schema.names] for frame in frames])
-    typed = whole.astype({column.name: column.dtype for column in collector.schema.columns})
-    return typed.sort_values(list(collector.schema.key), kind="stable", ignore_index=True)
+        known.append((_ask(cluster, trial), about))
+    return stack(known, parse, collector.schema)
 
 
 def _ask(cluster: Cluster, trial: Trial) -> Reply:

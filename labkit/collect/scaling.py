@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.collect import kubernetes, services
-from labkit.collect.gather import NODE, collects, gather, read_one
+from labkit.collect.gather import NODE, collects, gather, stack
 from labkit.collect.plan import FETCHES, REPETITIONS, Trial, fetch, placement, plan
 from labkit.errors import MissingFeature, ReplayMiss
 from labkit.parse import cilium_lb, curl
@@ -57,16 +57,20 @@ def connections(cluster: Cluster, repetitions: int = REPETITIONS) -> pd.DataFram
 
     A refused connection is a row with curl's exit code and without times.
     """
-    frames = [connections.schema.empty()]
-    for count, position, reply in _commands(cluster, repetitions):
-        frame = read_one(reply, curl.transfers)
-        frame.insert(0, "services", count)
-        frame.insert(1, "position", position)
-        frame.insert(2, "repetition", reply.request.sample)
-        frame.insert(3, "started_at", reply.started_at)
-        frame.insert(4, "duration_s", reply.duration_s)
-        frames.append(frame.astype({column.name: column.dtype for column in CONNECTION}))
-    return concat(frames).sort_values(list(connections.schema.key), kind="stable", ignore_index=True)
+    known = [
+        (
+            reply,
+            {
+                "services": count,
+                "position": position,
+                "repetition": reply.request.sample,
+                "started_at": reply.started_at,
+                "duration_s": reply.duration_s,
+            },
+        )
+        for count, position, reply in _commands(cluster, repetitions)
+    ]
+    return stack(known, curl.transfers, connections.schema)
 
 
 def _commands(cluster: Cluster, repetitions: int) -> Iterator[tuple[int, str, Reply]]:
