@@ -258,6 +258,7 @@ def test_numbers_are_told_with_their_unit():
     assert (label("connect_p50_us"), amount(1234.56, "connect_p50_us")) == ("connect p50", "1,235 µs")
     assert amount(9_412_000_000, "median_bps") == "9.412 Gbit/s"
     assert amount(0.25, "share") == "0.25"
+    assert (amount(8472, "udp_port"), amount(8472, "packets")) == ("8472", "8,472")
     assert amount(12, "loss_pct") == "12 %"
     assert amount("better", "contrast") == "better"
     assert (duration(0.0123), duration(14.2)) == ("12.3 ms", "14.2 s")
