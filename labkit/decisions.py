@@ -11,6 +11,8 @@ import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.on_aks import on_aks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -41,13 +43,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer: who wins, what that rests on, and the findings behind it (`claim @ arm`)."""
+    """The answer: who wins, what that rests on, and the findings behind it (`claim @ arm`).
+
+    `on_aks` is who would win by what is written of AKS itself; empty where nothing is.
+    """
 
     topic: str
     question: str
     winner: str
     reason: str
     findings: tuple[str, ...]
+    on_aks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,11 @@ class Decisions:
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         rows = "".join(
             f"<tr><td>{html.escape(d.topic)}</td><td>{html.escape(d.question)}</td>"
-            f"<td><b>{html.escape(d.winner)}</b></td><td>{html.escape(d.reason)}</td></tr>"
+            f"<td><b>{html.escape(d.winner)}</b></td><td>{html.escape(d.on_aks)}</td>"
+            f"<td>{html.escape(d.reason)}</td></tr>"
             for d in self.decisions
         )
-        head = "<tr><th></th><th>question</th><th>winner</th><th>because</th></tr>"
+        head = "<tr><th></th><th>question</th><th>winner here</th><th>on AKS</th><th>because</th></tr>"
         return {
             MIME: [{**asdict(d), "findings": list(d.findings)} for d in self.decisions],
             "text/html": f"<table class='decisions'><thead>{head}</thead><tbody>{rows}</tbody></table>",
@@ -91,7 +98,19 @@ def _decision(question: Question, winner: str, reason: str, findings: list[Findi
     text = (
         question.text if not findings or not findings[0].versus else f"{question.text} ({findings[0].about})"
     )
-    return Decision(question.topic, text, winner, reason, tuple(f"{f.claim} @ {f.about}" for f in findings))
+    rests_on = tuple(f"{f.claim} @ {f.about}" for f in findings)
+    return Decision(question.topic, text, winner, reason, rests_on, _on_aks(question))
+
+
+def _on_aks(question: Question) -> str:
+    """Who would win by documentation and source code of AKS: the dataplane, no difference, or nothing known."""
+    known = on_aks()
+    rows = known[known["claim"] == question.claim]
+    verdicts = dict(zip(rows["dataplane"], rows["verdict"], strict=True))
+    if set(verdicts) < {"overlay", "cilium"} or "inconclusive" in verdicts.values():
+        return ""
+    winners = [dataplane for dataplane, verdict in verdicts.items() if verdict == question.wanted]
+    return winners[0] if len(winners) == 1 else NO_DIFFERENCE
 
 
 def _pair_winner(finding: Finding) -> str:

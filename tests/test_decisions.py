@@ -81,6 +81,18 @@ def test_claims_have_names_of_their_own():
     assert len(set(ids)) == len(ids)
 
 
+def test_what_is_written_of_aks_stands_beside_the_winner():
+    asked = {q.claim: q for q in QUESTIONS}
+    ledger = Ledger(
+        tuple(finding("vxlan-between-nodes", a, v) for a, v in (("x", "supported"), ("y", "refuted")))
+    )
+    (tunnel,) = decide(ledger, [asked["vxlan-between-nodes"]]).decisions
+    assert (tunnel.winner, tunnel.on_aks) == ("y", "no difference")
+    (policy,) = decide(ledger, [asked["policies-enforced"]]).decisions
+    assert policy.on_aks == "cilium"
+    assert decide(ledger, [ALONE]).decisions[0].on_aks == ""
+
+
 def test_decisions_carry_themselves_as_data():
     decisions = decide(
         Ledger((finding("does-it", "a", "supported"), finding("does-it", "b", "refuted"))), [ALONE]

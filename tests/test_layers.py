@@ -18,7 +18,7 @@ LAYERS = [
     ("source", "capture"),
     ("collect",),
     ("experiments",),
-    ("findings", "lab", "run_book"),
+    ("findings", "lab", "run_book", "on_aks"),
     ("claims",),
     ("decisions",),
     ("notebooks", "frames"),
