@@ -12,6 +12,11 @@ LabError
 ├── ParseError               tool, line and excerpt of what could not be read
 ├── SchemaError              rows that do not fit their declared frame
 ├── ParameterError           an unknown or malformed parameter of a notebook or a run
+│   └── PlanError                a plan of arms that cannot be carried out; everything wrong with it
+├── ProvisionError           arms that were not set up or taken down as asked; what exists now
+│   ├── OwnershipError           a thing of that name exists and belongs to someone else
+│   └── AzureError               Azure said no: its code, and the remedy
+├── ParityError              arms differ in what must be equal before anything is measured
 ├── NotebookError            a notebook and the cell that failed
 └── ReportError              a run that cannot be rendered
 """
@@ -21,15 +26,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labkit.exec.request import Reply, Request
 
 __all__ = [
+    "AzureError",
     "CommandError",
     "LabError",
     "MissingFeature",
     "NotebookError",
+    "OwnershipError",
     "ParameterError",
+    "ParityError",
     "ParseError",
+    "PlanError",
+    "ProvisionError",
     "RecordingError",
     "RecordingFormatError",
     "ReplayMiss",
@@ -119,6 +131,53 @@ class SchemaError(LabError):
 
 class ParameterError(LabError):
     """An unknown or malformed parameter."""
+
+
+class PlanError(ParameterError):
+    """A plan that cannot be carried out. `problems` is everything that is wrong with it, a sentence each."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{name} cannot be carried out:\n" + "\n".join(f"  {p}" for p in problems))
+        self.problems = list(problems)
+
+
+class ProvisionError(LabError):
+    """Arms that were not set up or taken down as asked. `left` is what exists now, as one would name it."""
+
+    def __init__(self, message: str, left: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.left = list(left)
+
+
+class OwnershipError(ProvisionError):
+    """A resource of that name exists and is not this plan's. It is never changed or deleted."""
+
+
+class AzureError(ProvisionError):
+    """Azure said no, or did not answer.
+
+    `status` is that of HTTP, if it came to that; `code` is Azure's own; `about` a word for what is known of
+    it (quota, version, throttled, busy, …), empty where nothing is.
+    """
+
+    def __init__(
+        self, doing: str, problem: str, remedy: str, *, status: int | None, code: str, about: str = ""
+    ) -> None:
+        said = ", ".join(str(part) for part in (code, status) if part)
+        super().__init__(f"{doing}: {problem}{f' ({said})' if said else ''}\n  {remedy}")
+        self.doing, self.problem, self.remedy = doing, problem, remedy
+        self.status, self.code, self.about = status, code, about
+
+
+class ParityError(LabError):
+    """Arms differ in what must be equal, so a difference between them might not come from the dataplane."""
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__(
+            f"the arms differ in {', '.join(fields)}; set the arms up alike, or state that it may differ: "
+            + " ".join(f"--allow '{name}'" for name in fields)
+        )
+        self.fields = list(fields)
 
 
 class NotebookError(LabError):
