@@ -95,6 +95,10 @@ class Lab:
                 self._note(Gap(arm, collect.schema.name, said))
         return concat(frames)
 
+    def each_of(self, collectors: Mapping[str, Collector[...]]) -> dict[str, pd.DataFrame]:
+        """`each` of several collectors, by name."""
+        return {name: self.each(collect) for name, collect in collectors.items()}
+
     def origins(self) -> pd.DataFrame:
         """Where each arm's answers come from: source, origin, time and what the source says of itself."""
         import pandas as pd  # noqa: PLC0415

@@ -22,6 +22,12 @@ def test_each_asks_every_arm_in_order(lab):
     assert lab.missing().empty
 
 
+def test_several_collectors_are_asked_by_name(lab):
+    frames = lab.each_of({"who": kubernetes.pods, "where": kubernetes.nodes})
+    assert list(frames) == ["who", "where"]
+    assert len(frames["where"]) == 4
+
+
 def test_what_no_arm_has_is_an_empty_frame_with_columns_and_a_reason():
     lab = Lab({"routed": "replay:overlay-routed"})
     frame = lab.each(agents)

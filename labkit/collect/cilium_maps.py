@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.collect.cilium import agents, ask
+from labkit.collect.cilium import agents, ask, policy_map
 from labkit.collect.gather import NODE, collects, gather
 from labkit.collect.kubernetes import agent_targets
 from labkit.errors import MissingFeature
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
 
 __all__ = [
-    "attachments", "backends", "bpf_maps", "connections", "connections_text", "endpoint_map", "frontends",
+    "ENTRIES", "attachments", "backends", "bpf_maps", "connections", "connections_text", "endpoint_map", "frontends",
     "ipcache", "lb_map", "maglev", "maglev_tables", "maps", "metrics", "nat", "programs", "revnat",
     "tunnels",
 ]  # fmt: skip
@@ -149,3 +149,17 @@ def bpf_maps(cluster: Cluster) -> pd.DataFrame:
 def attachments(cluster: Cluster) -> pd.DataFrame:
     """Programs at the network devices of each node, by the bpftool of the agent: frame ATTACHMENTS by node."""
     return ask(cluster, ("bpftool", "-j", "net", "show"), bpftool.attachments)
+
+
+#: How the entries of a map are read, by the name that the agent's status gives the map. Both maps of
+#: connections are read by one command.
+ENTRIES = {
+    "connection tracking": connections,
+    "NAT": nat,
+    "IPv4 service": lb_map,
+    "IPv4 service backend": backends,
+    "IPv4 service reverse NAT": revnat,
+    "IP cache": ipcache,
+    "Endpoints": endpoint_map,
+    "Endpoint policy": policy_map,
+}
