@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["page", "schemas"]
 
 PAGE = Path(__file__).parent / "FRAMES.md"
-PACKAGES = ("parse", "collect", "analysis")
+PACKAGES = ("parse", "collect", "analysis", "provision", "azure")
 HEAD = """# Frames
 
 Made by `make frames` from the declarations beside the parsers; a test keeps it current.

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "labkit"
 LAYERS = [
     ("errors",),
     ("schema",),
-    ("parse", "exec"),
+    ("parse", "exec", "provision"),
     ("cluster",),
-    ("source", "capture"),
+    ("source", "capture", "azure", "kind"),
     ("collect",),
     ("experiments",),
     ("findings", "lab", "run_book", "on_aks"),

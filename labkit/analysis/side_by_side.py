@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
-__all__ = ["parity", "side_by_side"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["side_by_side"]
 
 
 def side_by_side(frame: pd.DataFrame, question: str, value: str, *keep: str) -> pd.DataFrame:
@@ -19,21 +22,3 @@ def side_by_side(frame: pd.DataFrame, question: str, value: str, *keep: str) -> 
     wide = wide.reindex(index=first.index, columns=arms)
     wide.columns.name = None
     return wide.join(first[list(keep)]).reset_index()
-
-
-def parity(facts: pd.DataFrame) -> pd.DataFrame:
-    """Which facts differ between arms, of frame PARITY_FACTS with a column `arm`.
-
-    `status` is `same`, `expected` (they differ because the arms do) or `DIFFERS`: then a difference between
-    the arms may come from this instead of the dataplane. One arm alone has nothing to differ from.
-    """
-    wide = side_by_side(facts, "fact", "value", "expected", "why_it_matters")
-    arms = list(dict.fromkeys(facts["arm"]))
-    values = wide[arms].fillna("")
-    different = values.ne(values[arms[0]], axis=0).any(axis=1)
-    status = pd.Series("same", index=wide.index, dtype="str")
-    status = status.mask(different & wide["expected"].astype(bool), "expected")
-    status = status.mask(different & ~wide["expected"].astype(bool), "DIFFERS")
-    wide.insert(1, "status", status)
-    order = wide["status"].map({"DIFFERS": 0, "expected": 1, "same": 2})
-    return wide.drop(columns="expected").iloc[order.argsort(kind="stable")].reset_index(drop=True)

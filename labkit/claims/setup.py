@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.analysis.side_by_side import parity
+from labkit.analysis.parity import blocking, gate
 from labkit.collect import kubernetes
 from labkit.collect.parity import facts
 from labkit.findings import claim, inconclusive, refuted, supported
@@ -108,8 +108,8 @@ def arms_differ_only_in_dataplane(mine: Cluster, other: Cluster) -> Outcome:
         frame = facts(arm)
         frame.insert(0, "arm", arm.arm)
         frames.append(frame)
-    table = parity(concat(frames))
-    differs = list(table.loc[table["status"] == "DIFFERS", "fact"])
+    table = gate(concat(frames))
+    differs = blocking(table)
     evidence = [*frames[0]["reply"], *("versus:" + frames[1]["reply"])]
     if differs:
         return refuted(

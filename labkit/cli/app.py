@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labkit.cli import recordings, show
+from labkit.cli import arms, recordings, show
 from labkit.errors import LabError, NotebookError, ParameterError, SourceError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(recordings.app, name="recordings")
+arms.register(app)
 
 Names = Annotated[
     list[str] | None,
