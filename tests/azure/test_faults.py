@@ -46,7 +46,7 @@ def attempt(plan, clients, state, tools):
         fetch(plan, clients, state, tools)
 
 
-def take_down(plan, clients, state, arm):
+def assert_taken_down(plan, clients, state, arm):
     """`down`, again if the fault hit it: the second finds what the first left."""
     for _ in range(2):
         with contextlib.suppress(AzureError):
@@ -64,7 +64,7 @@ def take_down(plan, clients, state, arm):
 def test_a_fault_at_a_request(arm, clients, plan, state, tools, step, nth, fault):
     arm.fail(step, nth=nth, **FAULTS[fault])
     attempt(plan, clients, state, tools)
-    take_down(plan, clients, state, arm)
+    assert_taken_down(plan, clients, state, arm)
     assert arm.faults[0].seen >= nth, "the fault was never met, so the test shows nothing"
 
 
@@ -73,7 +73,7 @@ def test_an_operation_that_fails_late(arm, clients, plan, state, tools, name):
     step, fault = LATE[name]
     arm.fail(step, late=True, **fault)
     attempt(plan, clients, state, tools)
-    take_down(plan, clients, state, arm)
+    assert_taken_down(plan, clients, state, arm)
 
 
 @pytest.mark.parametrize("told", range(1, 8))
@@ -81,7 +81,7 @@ def test_a_kill_during_up(arm, clients, plan, state, told):
     arm.polls = 4
     with contextlib.suppress(KeyboardInterrupt):
         up(plan, clients, state, Heard(interrupt_at=told), pace())
-    take_down(plan, clients, state, arm)
+    assert_taken_down(plan, clients, state, arm)
 
 
 def test_a_kill_and_a_lost_folder(arm, clients, plan, state, tmp_path):

@@ -211,7 +211,7 @@ def test_what_azure_leaves_out_when_it_is_off_is_no_difference(arm, clients, pla
     del properties["networkProfile"]["advancedNetworking"]
     properties["networkProfile"]["networkPolicy"] = None
     properties["agentPoolProfiles"][0]["orchestratorVersion"] = "1.34.7"
-    up(plan, clients, state, Heard(), pace())
+    assert list(up(plan, clients, state, Heard(), pace())) == ["overlay", "cilium"]
 
 
 def test_a_cluster_that_takes_too_long_is_told_and_left_to_azure(arm, clients, plan, state):

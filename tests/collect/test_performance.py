@@ -15,10 +15,10 @@ COLLECTORS = (
 @pytest.mark.parametrize("name", RECORDINGS)
 @pytest.mark.parametrize("collector", COLLECTORS)
 def test_frames_are_as_declared(name, collector):
-    as_declared(read(name, collector), collector)
+    assert_as_declared(read(name, collector), collector)
 
 
-def as_declared(frame, collector):
+def assert_as_declared(frame, collector):
     assert list(frame.columns) == collector.schema.names
     assert [str(dtype) for dtype in frame.dtypes] == [column.dtype for column in collector.schema.columns]
     assert not frame.duplicated(list(collector.schema.key)).any()
@@ -85,7 +85,7 @@ def test_numbers_of_samples(name):
     assert len(read(name, performance.fetches)) == 6 * 3 * 2 * 100
     times = performance.cpu_times(arm(name), 1)
     assert len(times) == 12 * 2 * 2 * 3  # runs, before and after, nodes, CPUs and all
-    as_declared(times, performance.cpu_times)
+    assert_as_declared(times, performance.cpu_times)
     assert read(name, performance.fetches)["exit_code"].eq(0).all()
 
 
