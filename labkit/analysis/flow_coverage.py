@@ -11,7 +11,7 @@ from __future__ import annotations
 import pandas as pd
 
 __all__ = [
-    "answers", "by_second", "clients", "drops", "drops_counted", "during", "instruments", "of_probes", "of_requests", "within_span",
+    "answers", "by_second", "clients", "drops", "drops_counted", "during", "instruments", "of_requests", "within_span",
 ]  # fmt: skip
 
 CONNTRACK, RULES = "kernel conntrack", "kube-proxy's rules"
@@ -99,31 +99,6 @@ def by_second(flows: pd.DataFrame, log: pd.DataFrame, rounds: pd.DataFrame) -> p
     order = {arm: number for number, arm in enumerate(start.index)}
     found = found.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
     found["connections"] = found["connections"].where(found["arm"].isin(flows["arm"]))
-    return found
-
-
-def of_probes(flows: pd.DataFrame, probes: pd.DataFrame, slack_s: float = 0.05) -> pd.DataFrame:
-    """For each probe, what the flows of its pod say of the time it took: a row a probe, in their order.
-
-    `events` are packets of the pod that were seen, `drops` packets that were dropped, `drop_reasons` why.
-    A probe with no event left no trace in the flows; in an arm without flows they are NA. Probes of one pod
-    must not overlap.
-    """
-    packets = flows[flows["event"].isin(("trace", "drop"))]
-    key = ["arm", "started_at", "pod"]
-    found = probes[[*key, "ended_at", "step", "kind", "protocol", "destination", "outcome", "cause"]]
-    slack = pd.Timedelta(seconds=slack_s)
-    pairs = found[[*key, "ended_at"]].merge(packets, left_on=["arm", "pod"], right_on=["arm", "src_pod"])
-    pairs = pairs[pairs["time"].between(pairs["started_at"] - slack, pairs["ended_at"] + slack)]
-    seen = pairs.groupby(key).agg(
-        events=("uuid", "nunique"),
-        drops=("event", lambda events: (events == "drop").sum()),
-        drop_reasons=("drop_reason", lambda reasons: ",".join(sorted(set(reasons.dropna())))),
-    )
-    found = found.merge(seen.reset_index(), on=key, how="left")
-    known = found["arm"].isin(flows["arm"])
-    for name in ("events", "drops"):
-        found[name] = found[name].astype("Int64").fillna(0).where(known)
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 from labkit import Lab
 from labkit.analysis import flow_coverage as coverage
 from labkit.analysis.service_map import connections
-from labkit.collect import cilium_maps, hubble, kubernetes, logs, node, policies, services
+from labkit.collect import cilium_maps, hubble, kubernetes, logs, node, services
 from labkit.collect.fetches import fetches
 
 STEP = "load-balancing"
@@ -30,12 +30,6 @@ def log(lab):
 @pytest.fixture(scope="module")
 def rounds(lab):
     return lab.each(fetches, step=STEP)
-
-
-@pytest.fixture(scope="module")
-def denied(lab):
-    found = lab.each(policies.probes)
-    return found[found["step"] == "policy-deny-all"]
 
 
 def test_of_all_requests_few_are_in_the_answer(flows, rounds):
@@ -101,16 +95,6 @@ def test_an_address_of_no_pod_has_no_client(lab, log):
     assert found["client"].isna().all()
 
 
-def test_every_denied_probe_left_a_drop(lab, denied):
-    found = coverage.of_probes(lab.each(hubble.flows, step="policy-deny-all"), denied)
-    assert len(found) == len(denied)
-    cilium = found[found["arm"] == "cilium"]
-    assert (cilium["outcome"] == "blocked").all()
-    assert (cilium["drops"] > 0).all()
-    assert set(cilium["drop_reasons"]) == {"POLICY_DENIED"}
-    assert found.loc[found["arm"] == "overlay", "events"].isna().all()
-
-
 def test_drops_against_counters(lab):
     dropped = lab.each(hubble.dropped, step="policy-deny-all")
     counters = lab.each(cilium_maps.metrics, step="policy-deny-all")
@@ -130,13 +114,12 @@ def test_during_keeps_to_the_rounds_of_the_arm(log, rounds):
     assert coverage.during(requests, rounds.iloc[:0]).empty
 
 
-def test_no_flows_at_all(lab, flows, log, rounds, denied):
+def test_no_flows_at_all(lab, flows, log, rounds):
     none = flows.iloc[:0]
     assert coverage.within_span(none, log, rounds).empty
     assert coverage.answers(
         none, lab.each(hubble.status, step=STEP).iloc[:0], lab.each(hubble.lost, step=STEP)
     ).empty
     assert coverage.by_second(none, log, rounds)["connections"].isna().all()
-    assert coverage.of_probes(none, denied)["drops"].isna().all()
     assert coverage.drops(none).empty
     assert isinstance(coverage.drops_counted(none, lab.each(cilium_maps.metrics).iloc[:0]), pd.DataFrame)
