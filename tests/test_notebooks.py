@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import ParameterError, RecordingError, ReportError, SourceError
+from labkit.analysis.parity import require
+from labkit.errors import ParameterError, ParityError, RecordingError, ReportError, SourceError
 from labkit.notebooks import Run, discover, find_folder, refresh, run, select
 from labkit.notebooks.book import Notebook, given
 from labkit.notebooks.execute import Job, execute
+from labkit.notebooks.gate import alike, hold
 from labkit.notebooks.kernels import Kernels
 
 HERE = Path(__file__).parent / "notebooks"
@@ -285,3 +287,21 @@ def test_an_interrupt_ends_kernels_and_keeps_what_was_done(tmp_path):
     assert made.status == "partial"
     assert made.executed("sleeps").is_file()
     assert (out / "report" / "index.html").is_file()
+
+
+ARMS = {"overlay": "replay:overlay-vxlan", "cilium": "replay:cilium"}
+
+
+def test_arms_that_differ_in_what_must_be_equal_are_not_measured():
+    with pytest.raises(ParityError, match="CoreDNS pods, measured at"):
+        require(alike(ARMS, []))
+    allowed = require(alike(ARMS, ["coredns-pods", "measured-at-utc"]))
+    assert allowed.loc[allowed["allowed_by"] == "--allow", "fact"].tolist() == [
+        "CoreDNS pods",
+        "measured at (UTC)",
+    ]
+
+
+def test_a_recording_measures_nothing_so_nothing_holds_it():
+    hold(ARMS, [])
+    assert alike(ARMS, [])["status"].eq("blocking").sum() == 2

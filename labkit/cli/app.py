@@ -54,6 +54,10 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a notebook's parameter; repeat it")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="FACT", help="a fact that the arms may differ in; repeat it"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder of this run; default: one of its own under runs/")
     ] = None,
@@ -69,7 +73,9 @@ def run(
     arms, settings = show.pairs(arm or [], "--arm"), show.pairs(setting or [], "--set")
     chosen = notebooks.select(notebooks.discover(notebooks.find_folder()), names or [])
     with show.progress([n.name for n in chosen]) as watch:
-        made = notebooks.run(chosen, watch, arms=arms, settings=settings, out=out, jobs=jobs)
+        made = notebooks.run(
+            chosen, watch, arms=arms, settings=settings, out=out, jobs=jobs, allow=allow or []
+        )
     page = build(made) if report else None
     typer.echo(show.as_json(show.run_summary(made, page)) if as_json else show.run_text(made, page))
     raise typer.Exit(_code(made, strict=strict))

@@ -4,6 +4,7 @@
     nursery  a process that has imported what notebooks import, and forks kernels
     kernels  where the kernels of a run come from, and how they all end
     execute  one notebook through papermill; many at once
+    gate     arms that are measured must be alike
     runs     the folder a run leaves
     golden   the outputs that are committed with the notebooks
 

@@ -25,6 +25,7 @@ from labkit.errors import LabError, ParameterError, ReportError
 from labkit.findings import MIME, Finding
 from labkit.notebooks.book import default_arms, given
 from labkit.notebooks.execute import Job, Outcome, Watch, execute_all
+from labkit.notebooks.gate import hold
 from labkit.notebooks.kernels import Kernels
 from labkit.source import connect
 
@@ -119,20 +120,22 @@ def run(
     settings: Mapping[str, str] | None = None,
     out: Path | None = None,
     jobs: int | None = None,
+    allow: Sequence[str] = (),
 ) -> Run:
     """Run notebooks on arms (else on those they start with), and leave a folder.
 
     `out` is that folder, else one of its own under `runs/`. Raises ParameterError for a setting that no
     notebook takes and for a folder that cannot be used, SourceError and RecordingError for an arm that
-    cannot be had; all of them before anything is run. A notebook that fails is noted and stops no other.
+    cannot be had, ParityError for arms to be measured that differ in more than `allow` names; all of them
+    before anything is run. A notebook that fails is noted and stops no other.
     """
     with Kernels(name for notebook in notebooks for name in notebook.modules) as kernels:
         chosen = given(notebooks, settings or {})
         sources = dict(arms or default_arms(notebooks))
+        hold(sources, allow)
         made = _new(notebooks, sources, settings or {}, out)
-        works = [
-            Job(n, made.executed(n.name), _told_to(n, sources, made.path) | chosen[n.name]) for n in notebooks
-        ]
+        common = {"arms": sources, "out": str(made.path), "allow": list(allow)}
+        works = [Job(n, made.executed(n.name), _told_to(n, common) | chosen[n.name]) for n in notebooks]
         took = _earlier(made)  # the longest starts first; the number of cells is a guess
         works.sort(key=lambda job: took.get(job.notebook.name, len(job.notebook.cells) / 10), reverse=True)
         made.finish(execute_all(works, kernels, jobs, watch))
@@ -179,9 +182,8 @@ def _arm(arm: str, source: str) -> dict[str, Any]:
     return {"source": source, **about}
 
 
-def _told_to(notebook: Notebook, sources: Mapping[str, str], out: Path) -> dict[str, Any]:
+def _told_to(notebook: Notebook, common: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that every notebook gets, where it takes them."""
-    common: dict[str, Any] = {"arms": dict(sources), "out": str(out)}
     return {name: value for name, value in common.items() if name in notebook.parameters}
 
 

@@ -28,10 +28,12 @@ def amount(value: float | str, name: str) -> str:
         return str(value)
     suffix = _split(name)[1]
     prefixes = SCALED.get(suffix, ("",))
-    while len(prefixes) > 1 and abs(value) >= 1000:
-        value, prefixes = value / 1000, prefixes[1:]
-    unit = f"{prefixes[0]}{SHORT[suffix]}" if suffix else ""
-    return f"{_digits(value)} {unit}".rstrip()
+    power = 0
+    while abs(value) >= 1000 and power < len(prefixes) - 1:
+        value, power = value / 1000, power + 1
+    unit = f"{prefixes[power]}{SHORT[suffix]}" if suffix else ""
+    digits = str(value) if name.endswith(NUMBERS_THAT_COUNT_NOTHING) else _digits(value)
+    return f"{digits} {unit}".rstrip()
 
 
 def _digits(value: float) -> str:
