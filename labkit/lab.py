@@ -75,7 +75,7 @@ class Lab:
             raise ParameterError("no arms; write arms = {'overlay': 'replay:overlay-vxlan', …}")
         import pandas as pd  # noqa: PLC0415
 
-        pd.set_option("display.max_colwidth", 160)
+        pd.set_option("display.max_colwidth", 400)
         self.arms = {arm: connect(source, arm) for arm, source in self.sources.items()}
 
     def each(self, collect: Collector[...], /, *, step: str = "baseline", **options: object) -> pd.DataFrame:

@@ -98,6 +98,7 @@ def by_topic(findings: Iterable[Finding], arms: Iterable[str]) -> dict[str, list
 
 
 def decided(decision: Mapping[str, Any], arms: Iterable[str]) -> dict[str, Any]:
-    """A decision with its findings (`claim @ arm`) as links, and whether an arm wins it."""
+    """A decision with its findings (`claim @ arm`) as links, and the arms that win it, if any do."""
     links = [tuple(text.split(" @ ", 1)) for text in decision.get("findings", ())]
-    return {**decision, "links": links, "won": decision.get("winner") in set(arms)}
+    named = str(decision.get("winner", "")).split(", ")
+    return {**decision, "links": links, "winners": named if set(named) <= set(arms) else []}
