@@ -110,7 +110,8 @@ def arms_differ_only_in_dataplane(mine: Cluster, other: Cluster) -> Outcome:
         frames.append(frame)
     table = gate(concat(frames))
     differs = blocking(table)
-    evidence = [*frames[0]["reply"], *("versus:" + frames[1]["reply"])]
+    mine_too, others = (frame["reply"].dropna() for frame in frames)
+    evidence = [*mine_too, *("versus:" + others)]
     if differs:
         return refuted(
             f"they differ in {', '.join(differs)}", evidence, facts=len(table), differ=len(differs)

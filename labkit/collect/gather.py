@@ -107,6 +107,6 @@ def _column(values: list[Any], dtype: Dtype) -> pd.Series[Any]:
     return pd.Series(values, dtype=dtype)
 
 
-def first_reply(frame: pd.DataFrame) -> str:
-    """The id of the reply that the first row was read from."""
-    return str(frame["reply"].iloc[0])
+def first_reply(frame: pd.DataFrame) -> str | None:
+    """The id of the reply that the first row was read from; None where there is no row to tell."""
+    return str(frame["reply"].iloc[0]) if len(frame) else None

@@ -34,7 +34,7 @@ PARITY_FACTS = Schema("parity_facts", "What should be equal in all arms.", key=(
 DATAPLANE = {*ENGINES, "kube-proxy", "network-analyzer"}
 GIB = 2**30
 
-Row = tuple[str, str, bool, str, str]
+Row = tuple[str, str, bool, str, str | None]
 
 
 @collects(PARITY_FACTS)
@@ -100,8 +100,10 @@ def _of_machines(cluster: Cluster) -> Iterator[Row]:
         first_reply(memory),
     )
     links = node.links(cluster)
-    nics = links[links["interface"] == "eth0"]
-    yield "MTU of eth0", _set(nics["mtu"]), False, "bytes per packet", first_reply(nics)
+    routes = node.routes(cluster)
+    default = routes[(routes["prefix"] == "default") & (routes["table"] == "main")]
+    nics = links.merge(default[["node", "interface"]].drop_duplicates(), on=["node", "interface"])
+    yield "MTU of the network card", _set(nics["mtu"]), False, "bytes per packet", first_reply(nics)
     limits = node.sysctls(cluster)
     mine = limits[limits["name"] == "net.netfilter.nf_conntrack_max"]
     yield (
@@ -118,7 +120,7 @@ def _of_workloads(cluster: Cluster) -> Iterator[Row]:
     others = daemonsets[~daemonsets["daemonset"].isin(DATAPLANE)]
     yield (
         "other DaemonSets",
-        _set(others["daemonset"]) or "none",
+        _set(others["daemonset"]),
         False,
         "agents cost CPU on every node",
         first_reply(daemonsets),
@@ -175,5 +177,5 @@ def _of_the_arm(cluster: Cluster) -> Iterator[Row]:
 
 
 def _set(values: Iterable[object]) -> str:
-    """The different values, sorted, comma-separated."""
-    return ", ".join(sorted({str(value) for value in values}))
+    """The different values, sorted, comma-separated; `none` where there is none."""
+    return ", ".join(sorted({str(value) for value in values})) or "none"
