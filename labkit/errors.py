@@ -6,6 +6,9 @@ LabError
 │   └── RecordingFormatError     written in a format this labkit does not read
 ├── RequestError             carries the request
 │   ├── ReplayMiss               the recording does not hold this request
+│   ├── NoTarget                 there is no such node, pod or container (any more)
+│   ├── ApiError                 the API server said no: status, reason, message
+│   ├── ConnectionLost           no answer came, or one that may be cut
 │   ├── CommandError             the command ran and failed; carries the reply
 │   └── TimeLimit                cut off before it ended; carries the reply
 ├── MissingFeature           the arm has no such thing: a reason for `inconclusive`, not a defect
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
     from labkit.exec.request import Reply, Request
 
 __all__ = [
+    "ApiError",
     "AzureError",
     "CommandError",
+    "ConnectionLost",
     "LabError",
     "MissingFeature",
+    "NoTarget",
     "NotebookError",
     "OwnershipError",
     "ParameterError",
@@ -79,6 +85,22 @@ class RequestError(LabError):
 
 class ReplayMiss(RequestError):
     """The recording does not hold this request. A replay never asks anything else instead."""
+
+
+class NoTarget(RequestError):
+    """There is no such node, pod or container (any more)."""
+
+
+class ApiError(RequestError):
+    """The API server said no. `status` is that of HTTP, `reason` Kubernetes' own word (Forbidden, NotFound, …)."""
+
+    def __init__(self, message: str, request: Request, *, status: int = 0, reason: str = "") -> None:
+        super().__init__(message, request)
+        self.status, self.reason = status, reason
+
+
+class ConnectionLost(RequestError):
+    """No answer came, or one that may be cut; it is not passed on as whole."""
 
 
 class CommandError(RequestError):

@@ -7,7 +7,7 @@ number of its repetition there (`sample`). The JSON form is the one of recording
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.errors import RecordingError
@@ -106,7 +106,11 @@ class Logs(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change(Request):
+    """`manifest` is the objects themselves as a JSON array: what an executor sends. It is neither part of
+    the identity nor recorded, and empty in a request that was read from a recording."""
+
     objects: tuple[str, ...]
+    manifest: str = field(default="[]", compare=False, repr=False)
 
     def _fields(self) -> dict[str, Any]:
         return {"objects": list(self.objects)}

@@ -1,0 +1,167 @@
+"""An executor on the other side of a Unix socket.
+
+A run holds each live arm once and serves it to its kernels; the namespaces of a `netns:` arm are served by
+the process that made them. One connection a request: a line of JSON, answered by a line of JSON and the
+bytes it announces.
+
+    -> {"step": "baseline", "request": {"kind": "exec", …}, "manifest": "[]"}
+    <- {"id": "r00001", "started_at": "…", "duration_s": 0.01, "exit_code": 0, "stdout": 312, "stderr": 0}
+       and 312 bytes
+    <- {"error": "NoTarget", "message": "…", "details": {}}     where there is no reply
+    -> {}                                                       asks for `about`
+
+Only this user can open the socket: its folder is made with mode 0700.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socketserver
+import threading
+import time
+from dataclasses import replace
+from datetime import datetime
+from socket import AF_UNIX, SOCK_STREAM, socket
+from typing import TYPE_CHECKING, Any
+
+from labkit import errors
+from labkit.errors import ConnectionLost, LabError, RequestError
+from labkit.exec.request import Apply, Delete, Reply, request_from_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labkit.exec.executor import Executor
+    from labkit.exec.request import Request
+
+__all__ = ["Remote", "Server"]
+
+log = logging.getLogger(__name__)
+
+
+class Remote:
+    """What a `Server` serves, for this process. Safe in threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError where nothing listens at this path."""
+        self._path = path
+        self.about: dict[str, Any] = self._call({})[0]
+
+    def run(self, request: Request) -> Reply:
+        """The reply of the executor behind. Raises what that raised."""
+        asked = {"step": request.step, "request": request.to_json()}
+        if isinstance(request, Apply | Delete):
+            asked["manifest"] = request.manifest
+        try:
+            told, body = self._call(asked)
+        except (OSError, ValueError, EOFError) as error:
+            raise ConnectionLost(
+                f"what serves this arm gave no answer to {request.words[:120]} ({error or 'it ended'}); "
+                "start the run again",
+                request,
+            ) from None
+        if "error" in told:
+            raise _error(told, request)
+        return Reply(
+            id=told["id"],
+            request=request,
+            started_at=datetime.fromisoformat(told["started_at"]),
+            duration_s=told["duration_s"],
+            exit_code=told["exit_code"],
+            stdout=body[: told["stdout"]],
+            stderr=body[told["stdout"] :],
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Time passes on a live arm."""
+        time.sleep(seconds)
+
+    def close(self) -> None:
+        """Nothing is held open: who serves the arm closes it."""
+
+    def _call(self, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        with socket(AF_UNIX, SOCK_STREAM) as there:
+            there.connect(str(self._path))
+            there.sendall(json.dumps(asked).encode() + b"\n")
+            with there.makefile("rb") as answer:
+                told: dict[str, Any] = json.loads(answer.readline() or b"null") or _end()
+                length = told.get("stdout", 0) + told.get("stderr", 0)
+                body = answer.read(length)
+        if len(body) != length:
+            _end()
+        return told, body
+
+
+def _end() -> Any:  # noqa: ANN401
+    raise EOFError("it ended in the middle")
+
+
+def _error(told: dict[str, Any], request: Request) -> LabError:
+    """The error of the other side: one that carries a request carries this one."""
+    kind: Any = getattr(errors, told["error"], RequestError)
+    if issubclass(kind, RequestError):
+        found: LabError = kind(told["message"], request, **told["details"])
+    else:
+        found = kind(*told["details"].values()) if told["details"] else kind(told["message"])
+    return found
+
+
+class Server(contextlib.AbstractContextManager["Server"]):
+    """Serves an executor on a Unix socket until it is closed. Each request has a thread."""
+
+    def __init__(self, executor: Executor, path: Path) -> None:
+        self.path = path
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # whoever asked has gone
+                    self.wfile.write(_answer(executor, json.loads(self.rfile.readline())))
+
+        class Listener(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._listener = Listener(str(path), Handler)
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more. What is being answered is not waited for."""
+        self._listener.shutdown()
+        self._listener.server_close()
+        self.path.unlink(missing_ok=True)
+
+
+def _answer(executor: Executor, asked: dict[str, Any]) -> bytes:
+    if not asked:
+        return json.dumps(executor.about).encode() + b"\n"
+    request = request_from_json(asked["step"], asked["request"])
+    if isinstance(request, Apply | Delete):
+        request = replace(request, manifest=asked["manifest"])
+    try:
+        reply = executor.run(request)
+    except LabError as error:
+        return json.dumps(_told(error)).encode() + b"\n"
+    head = {
+        "id": reply.id,
+        "started_at": reply.started_at.isoformat(),
+        "duration_s": reply.duration_s,
+        "exit_code": reply.exit_code,
+        "stdout": len(reply.stdout),
+        "stderr": len(reply.stderr),
+    }
+    return json.dumps(head).encode() + b"\n" + reply.stdout + reply.stderr
+
+
+def _told(error: LabError) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    if isinstance(error, errors.ApiError):
+        details = {"status": error.status, "reason": error.reason}
+    if isinstance(error, errors.MissingFeature):
+        details = {"arm": error.arm, "reason": error.reason}
+    return {"error": type(error).__name__, "message": str(error), "details": details}
