@@ -11,14 +11,16 @@ PACKAGE = Path(__file__).parent.parent / "labkit"
 
 #: Who may import whom, from the ground up. A layer may import those before it, and itself.
 LAYERS = [
-    ("errors",),
+    ("errors", "probe"),
     ("schema",),
     ("parse", "exec", "provision"),
     ("cluster",),
     ("capture", "azure", "kind", "netns"),
     ("collect",),
-    ("experiments",),
+    ("experiments", "measure"),
+    ("chain",),
     ("source",),
+    ("doctor",),
     ("findings", "lab", "run_book", "on_aks"),
     ("claims",),
     ("decisions",),

@@ -1,0 +1,1 @@
+"""Measurements that can be compared: scenarios, a seeded interleaved schedule, and what carries it out."""
