@@ -18,6 +18,7 @@ LabError
 │   └── PlanError                a plan of arms that cannot be carried out; everything wrong with it
 ├── ProvisionError           arms that were not set up or taken down as asked; what exists now
 │   ├── OwnershipError           a thing of that name exists and belongs to someone else
+│   ├── NotReady                 a state of an arm that did not come about in time, and why
 │   └── AzureError               Azure said no: its code, and the remedy
 ├── ParityError              arms differ in what must be equal before anything is measured
 ├── NotebookError            a notebook and the cell that failed
@@ -41,6 +42,7 @@ __all__ = [
     "LabError",
     "MissingFeature",
     "NoTarget",
+    "NotReady",
     "NotebookError",
     "OwnershipError",
     "ParameterError",
@@ -173,6 +175,10 @@ class ProvisionError(LabError):
 
 class OwnershipError(ProvisionError):
     """A resource of that name exists and is not this plan's. It is never changed or deleted."""
+
+
+class NotReady(ProvisionError):
+    """What an arm needed did not come about in time: what was awaited, what was lacking, and why."""
 
 
 class AzureError(ProvisionError):

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["REPLY", "UNITS", "Column", "Dtype", "Schema", "concat"]
 
-Dtype = Literal["str", "Int64", "UInt64", "float64", "boolean", "datetime64[us, UTC]"]
+Dtype = Literal[
+    "str", "category", "Int16", "Int32", "Int64", "UInt64", "float64", "boolean", "datetime64[us, UTC]"
+]
 
 #: Unit suffixes of column names. A column with none of them is a count, a ratio or a name.
 UNITS = {

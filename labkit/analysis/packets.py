@@ -3,7 +3,9 @@
 A packet that leaves a pod, crosses its node, the network and another node is captured at every interface on
 the way. It is known again by what neither routing, nor address translation, nor a tunnel changes: of ICMP
 the echo's type, identifier and number, of TCP sequence and acknowledgement number and flags, of UDP the
-client's port; and of all the IP identification and length, inside the tunnel where there is one.
+client's port; of both ICMP and UDP what the payload begins with; and of all the IP identification and
+length, inside the tunnel where there is one. A packet that is alike in all this and comes to an interface
+again is another one: sent twice.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ __all__ = ["JOURNEYS", "example", "journeys", "on_a_card"]
 JOURNEYS = (
     "packet", "step", "tap", "node", "pod", "interface", "device", "device_type", "direction", "time",
     "src_ip", "dst_ip", "protocol", "src_port", "dst_port", "ttl", "ip_id", "ip_bytes", "tcp_flags",
-    "icmp_type", "icmp_seq", "encap", "vni", "outer_src_ip", "outer_dst_ip", "outer_port", "overhead_bytes",
+    "icmp_type", "icmp_seq", "vlan", "encap", "vni", "outer_src_ip", "outer_dst_ip", "outer_port", "overhead_bytes",
     "wire_bytes", "headers", "request", "flow", "client_pod", "client_node", "client_port", "server_pod",
     "server_node", "cross_node", "service", "service_ip", "n", "reply",
 )  # fmt: skip
@@ -27,6 +29,8 @@ INNER = (
     "src_ip", "dst_ip", "protocol", "src_port", "dst_port", "ttl", "ip_id", "ip_bytes", "tcp_flags", "seq",
     "ack", "icmp_type", "icmp_id", "icmp_seq",
 )  # fmt: skip
+#: Devices in the order that a packet crosses them on its way out of a node.
+OUTWARDS = ("pod", "veth", "bridge", "cilium_host", "vxlan", "geneve", "nic")
 REQUESTS, REPLIES = (8, 128), (0, 129)  # ICMP and ICMPv6
 
 
@@ -47,7 +51,7 @@ def journeys(packets: pd.DataFrame, pods: pd.DataFrame, services: pd.DataFrame) 
     """
     arm = ["arm"] if "arm" in packets else []
     seen = _innermost(packets)
-    seen["packet"] = _identity(seen)
+    seen["packet"] = _identity(seen, arm)
     seen = _with_ends(seen, pods, services, arm)
     seen = _with_flow(seen)
     return _in_order(seen, arm)[[*arm, *JOURNEYS]]
@@ -67,7 +71,7 @@ def _innermost(packets: pd.DataFrame) -> pd.DataFrame:
     return seen
 
 
-def _identity(seen: pd.DataFrame) -> pd.Series:
+def _identity(seen: pd.DataFrame, arm: list[str]) -> pd.Series:
     """What makes a packet the same packet on its way, as text."""
     echo, tcp = seen["icmp_type"].notna(), seen["protocol"].eq("tcp")
     client = seen[["src_port", "dst_port"]].max(axis=1)
@@ -77,7 +81,15 @@ def _identity(seen: pd.DataFrame) -> pd.Series:
         default=client.astype("str"),
     )
     found = seen["protocol"].fillna("-") + " " + pd.Series(own, index=seen.index, dtype="str")
-    return (found + " " + _joined(seen, "ip_id", "ip_bytes")).astype("str")
+    found = (found + " " + _joined(seen, "ip_id", "ip_bytes")).astype("str")
+    # a capture that keeps too little of some packets cannot tell them apart by what they begin with
+    keys = [*(seen[name] for name in arm), found]
+    marked = seen["payload_mark"].notna().groupby(keys).transform("all")
+    marks = " " + seen["payload_mark"].astype("str")
+    found = found + marks.where(marked, "")
+    point = [seen[name].fillna("-") for name in ("tap", "node", "pod", "interface", "direction", "src_mac")]
+    again = found.groupby([*(seen[name] for name in arm), found, *point]).cumcount()
+    return (found + (" again " + again.astype("str")).where(again > 0, "")).astype("str")
 
 
 def _joined(frame: pd.DataFrame, *names: str) -> pd.Series:
@@ -150,10 +162,14 @@ def _in_order(seen: pd.DataFrame, arm: list[str]) -> pd.DataFrame:
         default=2,
     )
     group = seen.groupby([*arm, "packet"], sort=False)
-    seen = seen.assign(stage=stage, started=group["time"].transform("min"))
+    # devices that pass a packet on at once have it at the same microsecond
+    ranks = {kind: float(number) for number, kind in enumerate(OUTWARDS)}
+    depth = seen["device"].map(ranks).astype("float64").fillna(len(OUTWARDS))
+    depth = depth.where(stage < 3, -depth)
+    seen = seen.assign(stage=stage, depth=depth, started=group["time"].transform("min"))
     if arm:
         seen["arm_order"] = pd.factorize(seen["arm"])[0]
-    order = [*(["arm_order"] if arm else []), "started", "packet", "stage", "time", "n"]
+    order = [*(["arm_order"] if arm else []), "started", "packet", "stage", "time", "depth", "n"]
     seen = seen.sort_values(order, kind="stable", ignore_index=True)
     return seen.assign(step=seen.groupby([*arm, "packet"], sort=False).cumcount().astype("Int64"))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from labkit.analysis.load_balancing import ALL, evenness, shares
 from labkit.collect import load_balancing, performance
+from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature, ReplayMiss
 from labkit.findings import claim, inconclusive, refuted, supported
 
@@ -29,7 +30,7 @@ FEW = 10
     said="Load Balancing Algorithm Comparison",
 )
 def even_load_balancing(cluster: Cluster) -> Outcome:
-    """Answers to 500 fetches from each frontend, a connection each, against equal shares."""
+    """Answers to the fetches from each frontend, a connection each, against equal shares."""
     answers = load_balancing.answers(cluster).assign(arm=cluster.arm)
     backends = load_balancing.backends(cluster).assign(arm=cluster.arm)
     evidence = [*answers["reply"], *backends["reply"]]
@@ -43,7 +44,7 @@ def even_load_balancing(cluster: Cluster) -> Outcome:
     within = (share["low_pct"] >= share["expected_pct"] * (1 - EVEN_PCT / 100)).all() and (
         share["high_pct"] <= share["expected_pct"] * (1 + EVEN_PCT / 100)
     ).all()
-    failed = answers["pod"].nunique() * load_balancing.ASKED - len(answers)
+    failed = answers["pod"].nunique() * Plan.from_about(cluster.about).answers - len(answers)
     counts = ", ".join(str(n) for n in share["answers"])
     reason = (
         f"{counts} answers of {len(answers)}, at most {off:.1f} % off an equal share; chi-square {test['chi2']:.2f}, "

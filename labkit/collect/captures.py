@@ -7,12 +7,14 @@ says what must be found in them.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from labkit.cluster import once
 from labkit.collect import node
 from labkit.collect.gather import Collector, read_one
 from labkit.collect.kubernetes import node_targets, nodes, pod_targets, pods
+from labkit.collect.plan import Plan
 from labkit.errors import CommandError, MissingFeature, TimeLimit
 from labkit.parse import curl, dissect, pcap, ping, tcpdump
 from labkit.schema import REPLY, Column, Schema, concat
@@ -46,7 +48,7 @@ CAPTURED = Schema(
         *WHERE,
         Column("interface", "str", "the interface it crossed, by its name on that machine; NA where it is gone"),
         Column("device", "str", "what that is: `nic` (it has the node's address), `bridge`, `vxlan`, `veth`, … or `pod`"),
-        *pcap.PACKETS.columns,
+        *pcap.PLAIN,
         REPLY,
     ),
 )  # fmt: skip
@@ -120,16 +122,17 @@ dissected = Collector(_dissected, DISSECTED)
 Where = dict[str, str | None]
 
 
+@once
 def _run(cluster: Cluster) -> tuple[list[tuple[Reply, Where]], list[tuple[Reply, str]]]:
     """The replies of the taps, and those of the traffic meanwhile."""
-    here = cluster.at(STEP)
+    here, listen_s = cluster.at(STEP), Plan.from_about(cluster.about).listen_s
     on_nodes, in_pods = node_targets(cluster), pod_targets(cluster, "frontend", "toolbox")
     with ThreadPoolExecutor(2) as pool:
         running = (
-            pool.submit(here.run_each, on_nodes, _tcpdump("any"), check=False),
-            pool.submit(here.run_each, in_pods, _tcpdump(POD_INTERFACE), check=False),
+            pool.submit(here.run_each, on_nodes, _tcpdump("any", listen_s), check=False),
+            pool.submit(here.run_each, in_pods, _tcpdump(POD_INTERFACE, listen_s), check=False),
         )
-        here.executor.wait(HEAD_START_S)
+        wait(running, HEAD_START_S)  # less where they are answered already, as in a recording
         traffic = [(reply, pod) for target, pod in in_pods.items() for reply in _traffic(here, target)]
     node_of = dict(zip(*(pods(cluster.at("baseline"))[name] for name in ("pod", "node")), strict=True))
     places: dict[str, Where] = {
@@ -140,8 +143,8 @@ def _run(cluster: Cluster) -> tuple[list[tuple[Reply, Where]], list[tuple[Reply,
     return [(reply, places[reply.request.subject]) for reply in captured], traffic
 
 
-def _tcpdump(interface: str) -> tuple[str, ...]:
-    head = f"timeout -s INT 8 tcpdump -i {interface} -n -U -s 192 -w -"
+def _tcpdump(interface: str, listen_s: int) -> tuple[str, ...]:
+    head = f"timeout -s INT {listen_s} tcpdump -i {interface} -n -U -s 192 -w -"
     return (*head.split(), *FILTER.split())
 
 

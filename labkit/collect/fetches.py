@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from labkit.collect.gather import POD, collects
 from labkit.collect.kubernetes import pod_targets
-from labkit.collect.load_balancing import ASKED, SERVICE, STEP, TIMED
-from labkit.collect.plan import fetch, service_address
+from labkit.collect.load_balancing import SERVICE, STEP, asking
+from labkit.collect.plan import Plan, fetch, service_address
 from labkit.parse import curl
 from labkit.parse.answers import answers
 from labkit.schema import REPLY, Column, Schema
@@ -38,8 +38,11 @@ WHOLE = Schema(FETCHES.name, FETCHES.meaning, FETCHES.key, (POD, *FETCHES.column
 def fetches(cluster: Cluster) -> pd.DataFrame:
     """Each frontend's rounds, some timed by curl and some that print who answered: frame FETCHES by pod."""
     address = service_address(cluster, SERVICE)
-    loop = f"for i in $(seq {ASKED}); do curl -sS --connect-timeout 3 http://{address}/; done"
-    rounds = ((fetch(address, TIMED), TIMED, _transferred), (("sh", "-c", loop), ASKED, _printed))
+    plan = Plan.from_about(cluster.about)
+    rounds = (
+        (fetch(address, plan.timings), plan.timings, _transferred),
+        (asking(address, plan.answers), plan.answers, _printed),
+    )
     rows = []
     for target, pod in sorted(pod_targets(cluster, "frontend", "toolbox").items()):
         for argv, requests, answered in rounds:

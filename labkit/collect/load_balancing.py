@@ -1,6 +1,7 @@
 """Who answers when a Service is asked.
 
-The backends' Service gets 500 fetches, a connection each, from every frontend, and each answer names its pod.
+The backends' Service gets as many fetches as the arm's plan has answers, a connection each, from every
+frontend, and each answer names its pod.
 The servers of iperf3 say no names; where kube-proxy counts, its rules show which of them was chosen.
 """
 
@@ -8,30 +9,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.collect.gather import POD, collects, gather
+from labkit.collect import performance
+from labkit.collect.gather import POD, collects, gather, read_one
 from labkit.collect.kubernetes import endpoints, pod_targets
-from labkit.collect.plan import fetch, placement, service_address
-from labkit.collect.services import rules
-from labkit.errors import MissingFeature
+from labkit.collect.plan import Plan, fetch, placement, service_address
+from labkit.collect.services import SAVE
+from labkit.errors import MissingFeature, TimeLimit
 from labkit.parse import curl
 from labkit.parse import kubernetes as parse
 from labkit.parse.answers import ANSWERS
 from labkit.parse.answers import answers as parse_answers
+from labkit.parse.iptables import rules
 from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.cluster import Cluster
+    from labkit.exec.request import Reply
 
-__all__ = ["ASKED", "SERVERS", "SERVICE", "STEP", "answers", "backends", "servers", "timings"]
+__all__ = ["SERVERS", "SERVICE", "STEP", "answers", "asking", "backends", "servers", "timings"]
 
 STEP = "load-balancing"
 SERVICE = "backend-service"
-ASKED = 500
-TIMED = 200
-
-#: Steps before and after the performance plan in which the rules of kube-proxy were read with counters.
+#: Steps before and after the performance plan in which a recording has the rules that lacks them around it.
 BEFORE, AFTER = STEP, "services-100"
 
 SERVERS = Schema("servers", "Which server of iperf3 the Service led to.", key=("node", "protocol", "server"), columns=(
@@ -45,22 +46,30 @@ SERVERS = Schema("servers", "Which server of iperf3 the Service led to.", key=("
 
 @collects(ANSWERS, POD)
 def answers(cluster: Cluster) -> pd.DataFrame:
-    """Who answered each of ASKED fetches from each frontend: frame ANSWERS and `reply`.
+    """Who answered each fetch from each frontend: frame ANSWERS and `reply`.
 
     Each fetch is a process and a connection of its own. One that failed has no row.
     """
-    address = service_address(cluster, SERVICE)
-    loop = f"for i in $(seq {ASKED}); do curl -sS --connect-timeout 3 http://{address}/; done"
+    argv = asking(service_address(cluster, SERVICE), Plan.from_about(cluster.about).answers)
     names = pod_targets(cluster, "frontend", "toolbox")
-    replies = cluster.at(STEP).run_each(names, ("sh", "-c", loop))
+    # the loop exits as its last fetch does: one that failed must not take the others with it
+    replies = cluster.at(STEP).run_each(names, argv, check=False)
+    for reply in replies:
+        if reply.exit_code is None:
+            raise TimeLimit(reply)
     return gather(replies, parse_answers, "pod", names)
+
+
+def asking(address: str, times: int) -> tuple[str, ...]:
+    """Fetch the page at an address so often, with a process and a connection each, and print it."""
+    return ("sh", "-c", f"for i in $(seq {times}); do curl -sS --connect-timeout 3 http://{address}/; done")
 
 
 @collects(curl.TRANSFERS, POD)
 def timings(cluster: Cluster) -> pd.DataFrame:
-    """Times of 200 fetches from each frontend, a connection each: frame TRANSFERS and `reply`."""
+    """Times of fetches from each frontend, a connection each: frame TRANSFERS and `reply`."""
     names = pod_targets(cluster, "frontend", "toolbox")
-    argv = fetch(service_address(cluster, SERVICE), TIMED)
+    argv = fetch(service_address(cluster, SERVICE), Plan.from_about(cluster.about).timings)
     replies = cluster.at(STEP).run_each(names, argv, check=False)
     return gather(replies, curl.transfers, "pod", names)
 
@@ -79,16 +88,20 @@ def servers(cluster: Cluster) -> pd.DataFrame:
 
     kube-proxy's DNAT rules count the first packet of each connection; the counters of the client's node
     before and after the plan are held against each other. Raises MissingFeature where there are no such
-    rules: Cilium's maps do not count.
+    rules (Cilium's maps do not count), or where the readings do not stand around the plan.
     """
     where = placement(cluster)
-    before, after = (_dnat(cluster.at(step), where.client_node) for step in (BEFORE, AFTER))
-    if after.empty:
+    before, after = _around(cluster)
+    last = _dnat(cluster, after)
+    if last.empty:
         raise MissingFeature(
             cluster.arm, "nothing in this arm counts which server the Service of iperf3 led to"
         )
-    sent = after.assign(connections=after["packets"] - before["packets"].reindex(after.index, fill_value=0))
-    servers = sent.reset_index()
+    first = _dnat(cluster, before)["packets"].reindex(last.index, fill_value=0)
+    if (last["packets"] < first).any():
+        raise MissingFeature(
+            cluster.arm, "kube-proxy wrote its rules anew meanwhile, so what they counted is lost"
+        )
     paths = {address: path for path, address in where.servers.items() if path != "service"}
     frame = SERVERS.frame(
         {
@@ -98,15 +111,35 @@ def servers(cluster: Cluster) -> pd.DataFrame:
             "path": paths.get(str(row.server), "other-node"),
             "connections": row.connections,
         }
-        for row in servers.itertuples()
+        for row in last.assign(connections=last["packets"] - first).reset_index().itertuples()
     )
-    return frame.assign(reply=after["reply"].iloc[0]).astype({"reply": "str"})
+    return frame.assign(reply=after.id).astype({"reply": "str"})
 
 
-def _dnat(cluster: Cluster, node: str) -> pd.DataFrame:
-    """The rules of one node that rewrite to a server of iperf3, by protocol and server."""
-    every = rules(cluster)
+def _around(cluster: Cluster) -> tuple[Reply, Reply]:
+    """The rules of the client's node before and after the plan.
+
+    Raises MissingFeature where the plan was not run between the two: what was counted then is something else.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    ran, readings = performance.trials(cluster), performance.around(cluster)
+    if readings is None:
+        target = f"node/{placement(cluster).client_node}"
+        readings = cluster.at(BEFORE).run(target, SAVE), cluster.at(AFTER).run(target, SAVE)
+    before, after = readings
+    ended = (ran["started_at"] + pd.to_timedelta(ran["duration_s"], unit="s")).max()
+    if before.started_at > ran["started_at"].min() or after.started_at < ended:
+        raise MissingFeature(
+            cluster.arm, "the rules' counters were not read right around the performance plan"
+        )
+    return before, after
+
+
+def _dnat(cluster: Cluster, reply: Reply) -> pd.DataFrame:
+    """The rules that rewrite to a server of iperf3, by protocol and server."""
+    every = read_one(reply, rules)
     named = every["comment"].str.contains(f"{cluster.namespace}/perf-server", na=False)
-    found = every[(every["node"] == node) & named & (every["target"] == "DNAT")]
+    found = every[named & (every["target"] == "DNAT")]
     found = found.assign(server=found["to_destination"].str.rsplit(":", n=1).str[0])
     return found.set_index(["protocol", "server"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from labkit.collect.gather import NODE, POD, collects, gather, read_one
 from labkit.collect.kubernetes import agent_targets, pod_targets, pods
+from labkit.collect.plan import Plan
 from labkit.collect.pod import backend_ips
-from labkit.errors import CommandError
+from labkit.errors import CommandError, MissingFeature
 from labkit.parse import cilium_monitor as parse
 from labkit.parse import ping
 from labkit.schema import REPLY, Column, Schema
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TRACED", "monitor", "traced_pings"]
 
-SECONDS = 8
 HEAD_START_S = 2.0
+NO_PROGRAM = (126, 127)
 CUT_OFF = 124  # exit code of timeout(1) where it had to end the command: the way a monitor ends
 
 TRACED = Schema("traced_pings", "Pings while the monitors ran, one row a pair of pods.", key=("dst_ip",), columns=(
@@ -40,12 +41,18 @@ def monitor(cluster: Cluster, type: str = "trace") -> pd.DataFrame:
     """Events of one type (trace, drop, policy-verdict, capture) of each node: frame EVENTS by node.
 
     Live, something else must make the traffic meanwhile. Raises MissingFeature where the arm has no Cilium
-    agent, and CommandError where the monitor ended otherwise than by its time limit.
+    agent or none that can end by itself, and CommandError where the monitor ended otherwise than by its time
+    limit.
     """
     targets = agent_targets(cluster)
-    argv = ("timeout", "-s", "INT", str(SECONDS), "cilium-dbg", "monitor", "-j", "--type", type)
+    seconds = Plan.from_about(cluster.about).listen_s
+    argv = ("timeout", "-s", "INT", str(seconds), "cilium-dbg", "monitor", "-j", "--type", type)
     replies = cluster.run_each(targets, argv, check=False)
     for reply in replies:
+        if reply.exit_code in NO_PROGRAM:
+            raise MissingFeature(
+                cluster.arm, "the agent's image has no `timeout`, so a monitor in it would never end"
+            )
         if reply.exit_code not in (0, CUT_OFF, None):
             raise CommandError(reply)
     return gather(replies, parse.events, "node", targets)
@@ -61,7 +68,7 @@ def traced_pings(cluster: Cluster) -> pd.DataFrame:
     agent_targets(cluster)
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(monitor, cluster)
-        cluster.executor.wait(HEAD_START_S)
+        wait([watching], HEAD_START_S)  # less where it is answered already, as in a recording
         asked = [
             (
                 sources[target],

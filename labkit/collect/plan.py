@@ -9,26 +9,27 @@ and no veth on the way. So that baseline is of one moment, after the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from labkit.collect import kubernetes
-from labkit.errors import MissingFeature
+from labkit.errors import MissingFeature, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
 
     from labkit.cluster import Cluster
 
 __all__ = [
-    "FETCHES",
+    "FULL",
     "HTTP_MODES",
     "IPERF_MODES",
     "PATHS",
-    "REPETITIONS",
+    "QUICK",
     "Placement",
+    "Plan",
     "Trial",
     "fetch",
     "placement",
@@ -36,16 +37,106 @@ __all__ = [
     "service_address",
 ]
 
-REPETITIONS = 6
-FETCHES = 100
 PATHS = ("same-node", "other-node", "service", "node-to-node")
+#: How iperf3 is used. Each has its options, beside how long it runs.
 IPERF_MODES = {
-    "tcp": ("-t", "3", "-O", "1"),
-    "tcp-4": ("-t", "3", "-O", "1", "-P", "4"),
-    "tcp-reverse": ("-t", "3", "-O", "1", "-R"),
-    "udp": ("-u", "-b", "500M", "-l", "1200", "-t", "3"),
+    "tcp": (),
+    "tcp-4": ("-P", "4"),
+    "tcp-reverse": ("-R",),
+    "udp": ("-u", "-b", "500M", "-l", "1200"),
 }
 HTTP_MODES = ("new-connection", "keep-alive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured on an arm: chosen before, the same for everything that reads the arm.
+
+    The defaults are what a recording did whose header names no plan.
+    """
+
+    #: How often the performance plan is run, and connections to the extra Services are timed.
+    repetitions: int = 6
+    #: Seconds that a run of iperf3 counts, and those of TCP before them that it leaves out.
+    run_s: int = 3
+    warm_up_s: int = 1
+    #: Which of IPERF_MODES.
+    modes: tuple[str, ...] = tuple(IPERF_MODES)
+    #: Echo requests of a ping, and fetches of a curl.
+    pings: int = 300
+    fetches: int = 100
+    #: Fetches of the Service from each frontend that print who answered, and those that are timed.
+    answers: int = 500
+    timings: int = 200
+    #: Numbers of extra Services, each a step `services-<number>`, upwards.
+    services: tuple[int, ...] = (100, 1000)
+    #: Seconds that captures and monitors listen.
+    listen_s: int = 8
+    #: Whether a step was asked anything only after every node was programmed for it.
+    waits: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ParameterError where nothing could be measured so."""
+        numbers = (self.repetitions, self.run_s, self.pings, self.fetches, self.answers, self.timings)
+        if min(numbers) < 1 or self.warm_up_s < 0 or self.listen_s < 4:
+            raise ParameterError(f"a plan must measure something, and listen for 4 seconds or more: {self}")
+        if unknown := set(self.modes) - set(IPERF_MODES):
+            raise ParameterError(
+                f"no mode {', '.join(sorted(unknown))} of iperf3; there are: {', '.join(IPERF_MODES)}"
+            )
+        if list(self.services) != sorted(set(self.services)) or not all(
+            0 < n <= 100_000 for n in self.services
+        ):
+            raise ParameterError(f"numbers of Services must grow and be at most 100,000, not {self.services}")
+
+    @classmethod
+    def from_about(cls, about: Mapping[str, Any]) -> Plan:
+        """The plan that an arm's header names. Raises ParameterError where it names what no plan has."""
+        named = dict(about.get("plan") or {})
+        if unknown := set(named) - {field.name for field in fields(cls)}:
+            raise ParameterError(
+                f"the plan of this arm has an unknown part {', '.join(sorted(unknown))}; update labkit"
+            )
+        parts: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
+        return cls(**parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the header of a recording holds it."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps with extra Services."""
+        return tuple(f"services-{count}" for count in self.services)
+
+    def iperf3(self, address: str, mode: str) -> tuple[str, ...]:
+        """A run of iperf3 towards an address. What is sent as UDP needs no warming up."""
+        warm_up = ("-O", str(self.warm_up_s)) if self.warm_up_s and mode != "udp" else ()
+        run = ("-t", str(self.run_s), *warm_up)
+        options = (*IPERF_MODES[mode], *run) if mode == "udp" else (*run, *IPERF_MODES[mode])
+        return ("iperf3", "-J", "-c", address, *options)
+
+
+#: What a comparison is made with: the plan of the recordings, and every step waited for.
+FULL = Plan(waits=True)
+#: What shows in two minutes that everything works. It costs precision: an interval of 3 repetitions goes from
+#: the smallest to the largest and holds the true median 3 times of 4, a run of one second has TCP's slow start
+#: in it, and 100 Services are too few to slow anything. So most contrasts come out as `unknown`.
+QUICK = Plan(
+    repetitions=3,
+    run_s=1,
+    warm_up_s=0,
+    modes=("tcp", "udp"),
+    pings=60,
+    fetches=30,
+    answers=60,
+    timings=50,
+    services=(10, 100),
+    listen_s=5,
+    waits=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,29 +223,31 @@ def fetch(address: str, times: int, *, keep_alive: bool = False) -> tuple[str, .
     )
 
 
-def plan(cluster: Cluster, repetitions: int = REPETITIONS) -> list[Trial]:
-    """Every command of the plan, in order."""
-    where = placement(cluster)
-    between, argv = f"node/{where.client_node}", _ping(where.other_node_ip)
+def plan(cluster: Cluster) -> list[Trial]:
+    """Every command of the arm's plan, in order."""
+    where, chosen = placement(cluster), Plan.from_about(cluster.about)
+    between, argv = f"node/{where.client_node}", _ping(where.other_node_ip, chosen.pings)
+    repetitions = range(chosen.repetitions)
     return [
-        *(trial for n in range(repetitions) for trial in _repetition(where, n)),
-        *(Trial(n, "ping", "node-to-node", "icmp", "", between, argv, n) for n in range(repetitions)),
+        *(trial for n in repetitions for trial in _repetition(where, chosen, n)),
+        *(Trial(n, "ping", "node-to-node", "icmp", "", between, argv, n) for n in repetitions),
     ]
 
 
-def _repetition(where: Placement, n: int) -> Iterator[Trial]:
-    tests = [(path, mode) for path in where.servers for mode in IPERF_MODES]
+def _repetition(where: Placement, chosen: Plan, n: int) -> Iterator[Trial]:
+    tests = [(path, mode) for path in where.servers for mode in chosen.modes]
     for k, (path, mode) in enumerate(tests):
         first = 2 * (n * len(tests) + k)
         yield from _readings(where, n, path, mode, "before", first)
-        argv = ("iperf3", "-J", "-c", where.servers[path], *IPERF_MODES[mode])
-        yield Trial(n, "iperf3", path, mode, "", where.client, argv, n)
+        run = chosen.iperf3(where.servers[path], mode)
+        yield Trial(n, "iperf3", path, mode, "", where.client, run, n)
         yield from _readings(where, n, path, mode, "after", first + 1)
     for path in ("same-node", "other-node"):
-        yield Trial(n, "ping", path, "icmp", "", where.client, _ping(where.backends[path]), n)
+        argv = _ping(where.backends[path], chosen.pings)
+        yield Trial(n, "ping", path, "icmp", "", where.client, argv, n)
     for path, address in where.backends.items():
         for mode in HTTP_MODES:
-            argv = fetch(address, FETCHES, keep_alive=mode == "keep-alive")
+            argv = fetch(address, chosen.fetches, keep_alive=mode == "keep-alive")
             yield Trial(n, "curl", path, mode, "", where.client, argv, n)
 
 
@@ -163,5 +256,5 @@ def _readings(where: Placement, n: int, path: str, mode: str, when: str, sample:
         yield Trial(n, "proc-stat", path, mode, when, f"node/{node}", ("cat", "/proc/stat"), sample)
 
 
-def _ping(address: str) -> tuple[str, ...]:
-    return ("ping", "-c", "300", "-i", "0.005", "-W", "1", address)
+def _ping(address: str, times: int) -> tuple[str, ...]:
+    return ("ping", "-c", str(times), "-i", "0.005", "-W", "1", address)

@@ -1,38 +1,40 @@
 """What more Services cost: connections to the first and the last of them, and what the nodes hold for them.
 
-In the steps `services-100` and `services-1000` so many Services `scale-00000` and on select the backends.
-The baseline, without them, is the fetches of the performance plan through the backends' own Service.
+In the steps `services-<number>` that the arm's plan names so many Services `scale-00000` and on select the
+backends. The baseline, without them, is the fetches of the performance plan through the backends' own Service.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from labkit.collect import kubernetes, services
+from labkit.collect import ebpf, kubernetes, performance, services
 from labkit.collect.gather import NODE, collects, gather, stack
-from labkit.collect.plan import FETCHES, REPETITIONS, Trial, fetch, placement, plan
+from labkit.collect.plan import Plan, fetch, placement
 from labkit.errors import MissingFeature, ReplayMiss
-from labkit.parse import cilium_lb, curl
+from labkit.parse import cilium_lb, curl, iptables
 from labkit.parse import objects as parse
 from labkit.schema import Column, Schema, concat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["HOLDINGS", "SLICES", "STEPS", "connections", "holdings", "slices"]
+__all__ = ["HOLDERS", "HOLDINGS", "PREFIX", "SLICES", "connections", "holdings", "replies", "slices"]
 
-STEPS = ("services-100", "services-1000")
+#: How the names of the extra Services begin.
 PREFIX = "scale-"
+CHAINS = "KUBE-SVC chains"
 
 SERVICES = Column("services", "Int64", "Services in the cluster at the time")
 HOLDINGS = Schema("holdings", "What a node holds to find the backends of Services.", key=("services", "holds"), columns=(
     SERVICES,
-    Column("holds", "str", "iptables rules, KUBE-SVC chains, or slots of Cilium's service map"),
+    Column("holds", "str", "iptables rules, KUBE-SVC chains, slots of Cilium's service map, or entries of another eBPF map"),
     Column("entries", "Int64", "how many"),
 ))  # fmt: skip
 SLICES = Schema("slices", "The extra Services, and when their first EndpointSlice came.", key=("services", "service"), columns=(
@@ -52,10 +54,11 @@ CONNECTION = (
 
 
 @collects(curl.TRANSFERS, *CONNECTION)
-def connections(cluster: Cluster, repetitions: int = REPETITIONS) -> pd.DataFrame:
+def connections(cluster: Cluster, repetitions: int = 0) -> pd.DataFrame:
     """Each fetch, with a connection of its own: frame TRANSFERS and `reply`.
 
-    A refused connection is a row with curl's exit code and without times.
+    A refused connection is a row with curl's exit code and without times. With `repetitions` the first so
+    many; 0 gives all that the arm's plan has.
     """
     known = [
         (
@@ -68,28 +71,28 @@ def connections(cluster: Cluster, repetitions: int = REPETITIONS) -> pd.DataFram
                 "duration_s": reply.duration_s,
             },
         )
-        for count, position, reply in _commands(cluster, repetitions)
+        for count, position, reply in _replies(cluster)
+        if not repetitions or reply.request.sample < repetitions
     ]
     return stack(known, curl.transfers, connections.schema)
 
 
-def _commands(cluster: Cluster, repetitions: int) -> Iterator[tuple[int, str, Reply]]:
-    trials = plan(cluster, repetitions)
-    for trial in trials:
+def _replies(cluster: Cluster) -> Iterator[tuple[int, str, Reply]]:
+    for trial, reply in performance.replies(cluster):
         if (trial.tool, trial.path, trial.mode) == ("curl", "service", "new-connection"):
-            yield _count(cluster, "baseline"), "only", _ask(cluster.at("performance"), trial)
-    client = placement(cluster).client
-    for step in STEPS:
-        extra, count = _extra(cluster, step), _count(cluster, step)
-        for sample in range(repetitions):
-            for position, at in (("first", 0), ("last", -1)):
-                argv = fetch(str(extra["cluster_ip"].iloc[at]), FETCHES)
-                trial = Trial(sample, "curl", "service", position, "", client, argv, sample)
-                yield count, position, _ask(cluster.at(step), trial)
+            yield _count(cluster, "baseline"), "only", reply
+    for step in Plan.from_about(cluster.about).steps:
+        yield from replies(cluster, step)
 
 
-def _ask(cluster: Cluster, trial: Trial) -> Reply:
-    return cluster.run(trial.target, trial.argv, sample=trial.sample, check=False)
+def replies(cluster: Cluster, step: str) -> Iterator[tuple[int, str, Reply]]:
+    """Connect to the first and the last extra Service of a step in turn: Services, which of them, and the reply."""
+    plan, client = Plan.from_about(cluster.about), placement(cluster).client
+    extra, count = _extra(cluster, step), _count(cluster, step)
+    for sample in range(plan.repetitions):
+        for position, at in (("first", 0), ("last", -1)):
+            argv = fetch(str(extra["cluster_ip"].iloc[at]), plan.fetches)
+            yield count, position, cluster.at(step).run(client, argv, sample=sample, check=False)
 
 
 def _services(cluster: Cluster, step: str) -> pd.DataFrame:
@@ -116,7 +119,7 @@ def _count(cluster: Cluster, step: str) -> int:
 def slices(cluster: Cluster) -> pd.DataFrame:
     """Each extra Service and its EndpointSlice, as the API showed them before the first connection."""
     frames = [slices.schema.empty()]
-    for step in STEPS:
+    for step in Plan.from_about(cluster.about).steps:
         at = cluster.at(step)
         count = _count(cluster, step)
         created = parse.objects(at.read("/api/v1/services").stdout, "Service").set_index("name")["created_at"]
@@ -139,32 +142,59 @@ def slices(cluster: Cluster) -> pd.DataFrame:
 
 @collects(HOLDINGS, NODE)
 def holdings(cluster: Cluster) -> pd.DataFrame:
-    """What each node holds, at the baseline and with more Services: frame HOLDINGS and `reply`."""
+    """What each node holds, at the baseline and with more Services: frame HOLDINGS and `reply`.
+
+    Raises MissingFeature where nothing that can be read holds the Services of this arm.
+    """
     frames = [holdings.schema.empty()]
-    for step in ("baseline", *STEPS):
-        held = [_rules(cluster.at(step))]
-        if kubernetes.is_cilium(cluster):
-            held.append(_slots(cluster.at(step)))
+    for step in ("baseline", *Plan.from_about(cluster.about).steps):
+        held = _held_in(cluster.at(step))
         frames += [frame.assign(services=_count(cluster, step)) for frame in held]
     frame = concat([frame.astype({"services": "Int64"})[holdings.schema.names] for frame in frames])
     return frame.sort_values(list(holdings.schema.key), kind="stable", ignore_index=True)
 
 
+def _held_in(cluster: Cluster) -> list[pd.DataFrame]:
+    """What holds Services in one step; the rules of iptables also where they hold none, if something else does."""
+    rules = _rules(cluster)
+    if kubernetes.is_cilium(cluster):
+        return [rules, _slots(cluster)]
+    if rules.loc[rules["holds"] == CHAINS, "entries"].any():
+        return [rules]
+    for holder in HOLDERS:
+        with suppress(MissingFeature):
+            return [rules, holder(cluster)]
+    raise MissingFeature(
+        cluster.arm, "neither iptables rules nor a map that can be read holds this arm's Services"
+    )
+
+
 def _rules(cluster: Cluster) -> pd.DataFrame:
-    rules = services.rules(cluster)
+    targets = kubernetes.node_targets(cluster)
+    replies = cluster.run_each(targets, services.SAVE)
+    rules = gather(replies, iptables.rules, "node", targets)
     chains = rules[rules["chain"].str.startswith("KUBE-SVC-")].drop_duplicates(["node", "chain"])
-    return concat([_held(rules, rules, "iptables rules"), _held(rules, chains, "KUBE-SVC chains")])
+    asked = {targets[reply.request.subject]: reply.id for reply in replies}
+    return concat([_held(asked, rules, "iptables rules"), _held(asked, chains, CHAINS)])
 
 
 def _slots(cluster: Cluster) -> pd.DataFrame:
     agents = kubernetes.agent_targets(cluster)
     replies = cluster.run_each(agents, ("cilium-dbg", "bpf", "lb", "list", "-o", "json"))
     slots = gather(replies, cilium_lb.lb_map, "node", agents)
-    return _held(slots, slots, "service map slots")
+    return _held({agents[reply.request.subject]: reply.id for reply in replies}, slots, "service map slots")
 
 
-def _held(read: pd.DataFrame, counted: pd.DataFrame, holds: str) -> pd.DataFrame:
-    """How many rows each node has in `counted`; 0 where it has none there, but was read."""
-    nodes = read[["node", "reply"]].drop_duplicates(ignore_index=True)
-    entries = counted.groupby("node").size().reindex(nodes["node"], fill_value=0)
-    return nodes.assign(holds=holds, entries=entries.to_numpy()).astype({"holds": "str", "entries": "Int64"})
+def _held(asked: dict[str, str], counted: pd.DataFrame, holds: str) -> pd.DataFrame:
+    """How many rows each node has in `counted`; 0 where it has none there. `asked` is each node's reply."""
+    import pandas as pd  # noqa: PLC0415
+
+    entries = counted.groupby("node").size().reindex(list(asked), fill_value=0)
+    frame = pd.DataFrame({"node": list(asked), "reply": list(asked.values())})
+    dtypes = {"node": "str", "reply": "str", "holds": "str", "entries": "Int64"}
+    return frame.assign(holds=holds, entries=entries.to_numpy()).astype(dtypes)
+
+
+#: What holds Services where neither iptables nor Cilium does: each gives rows of HOLDINGS but for `services`, with
+#: `node` in front and `reply` behind, and raises MissingFeature where the arm has none of it.
+HOLDERS: list[Callable[[Cluster], pd.DataFrame]] = [ebpf.holders]

@@ -1,19 +1,27 @@
 """Capture files: where each packet begins, how long it is, when it was seen and on which link type.
 
 Formats: pcap (https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html, sections 4 and 5; both byte
-orders, microseconds and nanoseconds) and pcapng (draft-ietf-opsawg-pcapng, sections 4.1 to 4.4: section
-header, interface description, enhanced and simple packet blocks; other blocks are skipped, as it asks).
+orders, microseconds and nanoseconds) and pcapng, which `capture_ng` reads.
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labkit.errors import ParseError
+from labkit.parse.packet_records import LANE, WINDOW, Stride, spotted, walked
 
-__all__ = ["Records", "records"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from mmap import mmap
+
+    from labkit.parse.packet_records import Bools, Ints, Octets
+
+    Data = bytes | mmap
+
+__all__ = ["LONGEST", "TOOL", "Records", "batches", "is_whole", "records"]
 
 TOOL = "tcpdump"
 SECTION = b"\x0a\x0d\x0d\x0a"
@@ -26,138 +34,172 @@ MAGIC = {
 }
 #: libpcap's MAXIMUM_SNAPLEN. A packet that claims more is a damaged file.
 LONGEST = 262_144
-#: pcapng blocks that are read, and the least bytes each has: interface, obsolete packet, simple, enhanced.
-SHORTEST = {1: 20, 2: 32, 3: 16, 6: 32}
+HEADER_BYTES, RECORD_BYTES = 24, 16
 
 
 @dataclass(slots=True)
 class Records:
-    """The packets of a file, in order: a column of 64-bit integers for each property.
+    """Packets of a file, in order: a column of 64-bit integers for each property.
 
     `start` is the offset of the first captured byte in the file, `time_us` microseconds since 1970 (-1 where
-    the file gives no time), `link` the link type (https://www.tcpdump.org/linktypes.html). `cut` says that
-    the file ends inside a packet, which is then left out.
+    the file gives no time), `link` the link type (https://www.tcpdump.org/linktypes.html), `host_order` the
+    byte order of the machine that wrote them. `cut` says that the file ends inside a packet, which is left
+    out; it is set in the last batch.
     """
 
-    start: array[int] = field(default_factory=lambda: array("q"))
-    captured: array[int] = field(default_factory=lambda: array("q"))
-    wire: array[int] = field(default_factory=lambda: array("q"))
-    time_us: array[int] = field(default_factory=lambda: array("q"))
-    link: array[int] = field(default_factory=lambda: array("q"))
+    start: Ints
+    captured: Ints
+    wire: Ints
+    time_us: Ints
+    link: Ints
+    host_order: str = "<"
     cut: bool = False
 
     def __len__(self) -> int:
         return len(self.start)
 
-    def add(self, start: int, captured: int, wire: int, time_us: int, link: int) -> None:
-        """One more packet."""
-        self.start.append(start)
-        self.captured.append(captured)
-        self.wire.append(wire)
-        self.time_us.append(time_us)
-        self.link.append(link)
 
+def batches(data: Data) -> Iterator[Records]:
+    """The packets of a pcap or pcapng file, some thousands at a time. There is at least one batch.
 
-@dataclass(slots=True)
-class _Interface:
-    """An interface of a pcapng section: link type, snap length and the unit of its times."""
-
-    link: int
-    snaplen: int
-    units_a_second: int = 1_000_000
-    offset_s: int = 0
-
-
-def records(data: bytes) -> Records:
-    """The packets of a pcap or pcapng file.
-
-    A file that was cut off keeps the packets before the cut and has `cut` set. Raises ParseError on an empty
-    file, on what is no capture file, and on lengths that no packet has.
+    A file that was cut off keeps the packets before the cut. Raises ParseError on an empty file, on what is
+    no capture file, and on lengths that no packet has.
     """
-    if not data:
+    from labkit.parse import capture_ng  # noqa: PLC0415  (it builds on this module)
+
+    magic = data[:4]
+    if not magic:
         raise ParseError(TOOL, "empty output where a capture file was expected")
-    if data[:4] == SECTION:
-        return _pcapng(data)
-    if data[:4] not in MAGIC:
+    if magic == SECTION:
+        return capture_ng.batches(data)
+    if magic not in MAGIC:
         raise ParseError(TOOL, "neither a pcap nor a pcapng file", excerpt=repr(data[:40]))
+    if len(data) < HEADER_BYTES:
+        raise ParseError(TOOL, f"the header of the file is cut off after {len(data)} bytes")
     return _pcap(data)
 
 
-def _pcap(data: bytes) -> Records:
+def records(data: Data) -> Records:
+    """All packets of a file. Raises what `batches` raises."""
+    import numpy as np  # noqa: PLC0415  (import labkit must stay fast)
+
+    found = list(batches(data))
+
+    def whole(name: str) -> Ints:
+        return np.concatenate([getattr(part, name) for part in found])
+
+    return Records(
+        start=whole("start"), captured=whole("captured"), wire=whole("wire"), time_us=whole("time_us"),
+        link=whole("link"), host_order=found[-1].host_order, cut=found[-1].cut,
+    )  # fmt: skip
+
+
+def is_whole(data: Data) -> bool:
+    """Whether the file ends at the end of a packet. Raises what `batches` raises."""
+    return not any(part.cut for part in batches(data))
+
+
+def _pcap(data: Data) -> Iterator[Records]:
+    import numpy as np  # noqa: PLC0415
+
     order, divisor = MAGIC[data[:4]]
-    if len(data) < 24:
-        raise ParseError(TOOL, f"the header of the file is cut off after {len(data)} bytes")
     link = struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF  # above are the FCS' length and flags
-    found, at, header = Records(), 24, struct.Struct(order + "IIII")
-    while at + 16 <= len(data):
-        seconds, fraction, captured, wire = header.unpack_from(data, at)
-        if captured > LONGEST:
-            raise ParseError(TOOL, f"packet {len(found)} at byte {at} claims {captured} captured bytes")
-        if at + 16 + captured > len(data):
-            break
-        found.add(at + 16, captured, wire, seconds * 1_000_000 + fraction // divisor, link)
-        at += 16 + captured
-    found.cut = at != len(data)
-    return found
+    walk, at, cut = _Walk(data, order), HEADER_BYTES, False
+    while not cut:
+        starts, at = walk.on(at)
+        cut = at == len(data) or not len(starts)
+        seconds, fraction, captured, wire = walk.heads(starts)
+        time_us = seconds * 1_000_000 + fraction // divisor
+        links = np.full(len(starts), link)
+        yield Records(
+            starts + RECORD_BYTES, captured, wire, time_us, links, order, cut=cut and at != len(data)
+        )
 
 
-def _pcapng(data: bytes) -> Records:
-    found, at, order = Records(), 0, "<"
-    interfaces: list[_Interface] = []
-    while at + 12 <= len(data):
-        if data[at : at + 4] == SECTION:
-            order, interfaces = _byte_order(data, at), []
-        kind, length = struct.unpack_from(order + "II", data, at)
-        if length < SHORTEST.get(kind, 12) or length % 4 or length > 2 * LONGEST:
-            raise ParseError(TOOL, f"the block at byte {at} claims {length} bytes")
-        if at + length > len(data):
-            break
-        if kind == 1:
-            interfaces.append(_interface(data, order, at, length))
-        elif kind in SHORTEST:
-            _packet(data[at : at + length], order, at, interfaces, found)
-        at += length
-    found.cut = at != len(data)
-    return found
+class _Walk:
+    """Finds the records of a pcap file; heads are known by the upper half of their seconds."""
 
+    def __init__(self, data: Data, order: str) -> None:
+        import numpy as np  # noqa: PLC0415
 
-def _byte_order(data: bytes, at: int) -> str:
-    magic = data[at + 8 : at + 12]
-    orders = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
-    if magic not in orders:
-        raise ParseError(TOOL, f"the section at byte {at} has no byte-order magic", excerpt=magic.hex())
-    return orders[magic]
+        self.data, self.order, self.stride, self.number = data, order, Stride(), 0
+        self.octets: Octets = np.frombuffer(data, dtype=np.uint8)
+        self.size = len(self.octets)
+        self.lengths = struct.Struct(order + "8xI4x")
+        room = max(self.size - RECORD_BYTES + 1, 0)
+        self.captured = np.ndarray((room,), order + "u4", self.octets, offset=8, strides=(1,))
+        self.form = np.dtype([(name, order + "u4") for name in ("seconds", "fraction", "captured", "wire")])
 
+    def on(self, at: int) -> tuple[Ints, int]:
+        """Records from `at` on, and where the last of them ends; no records at the end, or where it is cut."""
+        begun, places = at, self._setting_out(at, min(at + self.stride.size, self.size))
+        starts, at = walked(places, self._after) if len(places) > 1 else (places[:0], at)
+        if at == begun:
+            starts, at = self._singly(at)
+        self.stride.went(at - begun)
+        self.number += len(starts)
+        return starts, at
 
-def _interface(data: bytes, order: str, at: int, length: int) -> _Interface:
-    link, _, snaplen = struct.unpack_from(order + "HHI", data, at + 8)
-    found = _Interface(link, snaplen or LONGEST)
-    option, end = at + 16, at + length - 4
-    while option + 4 <= end:
-        code, size = struct.unpack_from(order + "HH", data, option)
-        if code == 9:  # if_tsresol: a negative power of 10, or of 2 where the top bit is set
-            exponent = data[option + 4]
-            found.units_a_second = 2 ** (exponent & 0x7F) if exponent & 0x80 else 10**exponent
-        elif code == 14:  # if_tsoffset
-            found.offset_s = struct.unpack_from(order + "q", data, option + 4)[0]
-        option += 4 + (size + 3) // 4 * 4
-    return found
+    def _setting_out(self, at: int, high: int) -> Ints:
+        """Here, and places further on where two records seem to follow each other."""
+        import numpy as np  # noqa: PLC0415
 
+        begins = np.arange(at + LANE, high - WINDOW, LANE)
+        if not len(begins):
+            return np.array([at])
+        half = 2 if self.order == "<" else 0  # where the upper half of the seconds is
+        word = self.octets[at + half : at + half + 2].tobytes()
+        which, guesses = spotted(self.octets, begins, WINDOW, word)
+        guesses = guesses - half
+        likely, after = self._likely(guesses)
+        next_half = np.minimum(after + half, self.size - 2)
+        likely &= (self.octets[next_half] == word[0]) & (self.octets[next_half + 1] == word[1])
+        first = np.unique(which[likely], return_index=True)[1]
+        return np.concatenate(([at], guesses[likely][first]))
 
-def _packet(block: bytes, order: str, at: int, interfaces: list[_Interface], found: Records) -> None:
-    kind = struct.unpack_from(order + "I", block)[0]
-    if kind == 2:
-        raise ParseError(TOOL, f"an obsolete packet block at byte {at}; convert the file with editcap")
-    number, high, low, captured, wire = struct.unpack_from(order + "IIIII", block.ljust(28), 8)
-    if kind == 3:  # a simple packet block has no number, no time and no captured length
-        number, wire = 0, number
-    if number >= len(interfaces):
-        raise ParseError(TOOL, f"a packet at byte {at} of an interface that is not described")
-    interface = interfaces[number]
-    if kind == 3:
-        found.add(at + 12, min(wire, interface.snaplen, len(block) - 16), wire, -1, interface.link)
-        return
-    if captured > len(block) - 32:
-        raise ParseError(TOOL, f"packet {len(found)} at byte {at} claims {captured} captured bytes")
-    time_us = ((high << 32 | low) * 1_000_000) // interface.units_a_second + interface.offset_s * 1_000_000
-    found.add(at + 28, captured, wire, time_us, interface.link)
+    def _after(self, at: Ints) -> Ints:
+        """Where the record at each place ends; -1 where there is none, or not the whole of it."""
+        import numpy as np  # noqa: PLC0415
+
+        # one that sticks out of the file does so with any length
+        captured = self.captured[np.minimum(at, self.size - RECORD_BYTES)].astype(np.int64)
+        end = at + RECORD_BYTES + captured
+        none = (captured > LONGEST) | (end > self.size)
+        if none.any():
+            end[none] = -1
+        return end
+
+    def heads(self, starts: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+        """Seconds, fraction, captured and wire length of the records there."""
+        import numpy as np  # noqa: PLC0415
+
+        room = max(self.size - RECORD_BYTES + 1, 0)
+        windows = np.ndarray((room,), f"V{RECORD_BYTES}", self.octets, strides=(1,))
+        found = windows[starts].view(self.form)
+        names = ("seconds", "fraction", "captured", "wire")
+        seconds, fraction, captured, wire = (found[name].astype(np.int64) for name in names)
+        return seconds, fraction, captured, wire
+
+    def _likely(self, guesses: Ints) -> tuple[Bools, Ints]:
+        """Which guesses may be records that are whole, and where each would end."""
+        _, fraction, captured, wire = self.heads(guesses)
+        after = guesses + RECORD_BYTES + captured
+        plain = (captured <= wire) & (captured <= LONGEST) & (fraction < 1_000_000_000)
+        return plain & (after <= self.size), after
+
+    def _singly(self, at: int) -> tuple[Ints, int]:
+        """Some records one by one, where no others are seen further on."""
+        import numpy as np  # noqa: PLC0415
+
+        starts: list[int] = []
+        high = min(at + LANE, self.size - RECORD_BYTES + 1)
+        while at < high:
+            (captured,) = self.lengths.unpack_from(self.data, at)
+            if captured > LONGEST:
+                what = f"packet {self.number + len(starts)} at byte {at} claims {captured} captured bytes"
+                raise ParseError(TOOL, what)
+            if at + RECORD_BYTES + captured > self.size:
+                break
+            starts.append(at)
+            at += RECORD_BYTES + captured
+        return np.array(starts, dtype=np.int64), at

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.errors import ParseError
-from labkit.parse.capture_file import records
+from labkit.parse.capture_file import TOOL, batches
 from labkit.parse.packet_links import LINKS
 from labkit.schema import Column, Schema
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FIELDS", "fields", "packet"]
 
-TOOL = "tcpdump"
 SHOWN = 16  # bytes of a field that has no words of its own
 
 FIELDS = Schema("packet_fields", "The fields of one packet.", key=("depth", "position"), columns=(
@@ -40,17 +39,28 @@ def packet(data: bytes, n: int) -> Packet:
     from scapy.contrib import geneve  # noqa: F401, PLC0415  (importing a layer is what makes scapy know it)
     from scapy.layers import dns, inet, inet6, l2, vxlan  # noqa: F401, PLC0415
 
-    found = records(data)
-    if not 0 <= n < len(found):
-        raise ParseError(TOOL, f"no packet {n} in a capture of {len(found)}")
-    raw = data[found.start[n] : found.start[n] + found.captured[n]]
-    link = LINKS.get(found.link[n])
+    number, raw = _record(data, n)
+    link = LINKS.get(number)
     if link == "raw":
         return (inet6.IPv6 if raw[:1] and raw[0] >> 4 == 6 else inet.IP)(raw)
-    first = {"ethernet": l2.Ether, "sll": l2.CookedLinux, "sll2": l2.CookedLinuxV2}
+    first = {
+        "ethernet": l2.Ether, "sll": l2.CookedLinux, "sll2": l2.CookedLinuxV2, "null": l2.Loopback,
+        "loop": l2.Loopback,
+    }  # fmt: skip
     if link not in first:
-        raise ParseError(TOOL, f"link type {found.link[n]} is none of {', '.join(map(str, LINKS))}")
+        raise ParseError(TOOL, f"link type {number} is none of {', '.join(map(str, LINKS))}")
     return first[link](raw)
+
+
+def _record(data: bytes, n: int) -> tuple[int, bytes]:
+    """Link type and bytes of packet `n`."""
+    seen = 0
+    for batch in batches(data):
+        if 0 <= n - seen < len(batch):
+            start = int(batch.start[n - seen])
+            return int(batch.link[n - seen]), data[start : start + int(batch.captured[n - seen])]
+        seen += len(batch)
+    raise ParseError(TOOL, f"no packet {n} in a capture of {seen}")
 
 
 def fields(data: bytes, n: int) -> pd.DataFrame:

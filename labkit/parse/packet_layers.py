@@ -1,226 +1,231 @@
 """IP and transport headers of many packets at once.
 
-Every header is read for all packets that have it, with numpy: a position in the file for each packet, and
-columns of 64-bit integers that hold -1 where a packet has no such field. Formats: 802.1Q tags, IPv4
-(RFC 791), IPv6 and its extension headers (RFC 8200), TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP
-(RFC 792, RFC 4443). The link header in front is read by `packet_links`, tunnels by `packet_tunnels`.
+Formats: 802.1Q tags, IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), TCP (RFC 9293), UDP
+(RFC 768), SCTP (RFC 9260), ICMP (RFC 792, RFC 4443). The link header in front is read by `packet_links`,
+tunnels by `packet_tunnels`. Fields are read as they stand; where a length contradicts the packet it is in,
+`problem` says so, and what cannot be where it should be is NA.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from labkit.parse.packet_texts import Texts, ip4, ip6
+from labkit.parse.packet_view import (
+    BAD_IP,
+    BAD_TRANSPORT,
+    CUT_IP,
+    CUT_LINK,
+    CUT_TRANSPORT,
+    LONG_IP,
+    TOO_MANY,
+    is_one_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from labkit.parse.packet_records import Ints
+    from labkit.parse.packet_view import Header, Level, View
 
-    import numpy as np
-
-    from labkit.parse.capture_file import Records
-
-    Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
-    Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-__all__ = ["PROBLEMS", "Level", "View", "by_version", "is_one_of", "network"]
+__all__ = ["Layers"]
 
 IPV4, IPV6 = 0x0800, 0x86DD
-VLANS = (0x8100, 0x88A8, 0x9100)
+VLANS, TAGS = (0x8100, 0x88A8, 0x9100), 2
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
-#: Least bytes of the header of each transport protocol.
-TRANSPORTS = {TCP: 20, UDP: 8, SCTP: 12, ICMP: 8, ICMPV6: 8}
 ECHOES = {ICMP: (0, 8), ICMPV6: (128, 129)}
 #: IPv6 extension headers: hop-by-hop, routing, fragment, authentication, destination options.
-EXTENSIONS = (0, 43, 44, 51, 60)
+EXTENSIONS, MOST_EXTENSIONS = (0, 43, 44, 51, 60), 8
 
-PROBLEMS = (
-    "cut in the link header", "cut in the IP header", "malformed IP header", "cut in the transport header",
-    "malformed transport header", "cut in the tunnel header", "too many extension headers",
+TAG = (("tag", ">u2"), ("ethertype", ">u2"))
+IP4 = (
+    ("version", "u1"), ("service", "u1"), ("length", ">u2"), ("id", ">u2"), ("fragment", ">u2"), ("ttl", "u1"),
+    ("protocol", "u1"), ("checksum", ">u2"), ("src", ">u4"), ("dst", ">u4"),
 )  # fmt: skip
-CUT_LINK, CUT_IP, BAD_IP, CUT_TRANSPORT, BAD_TRANSPORT, CUT_TUNNEL, TOO_MANY = range(len(PROBLEMS))
+IP6 = (
+    ("version", "u1"), ("flow", "u1"), ("label", ">u2"), ("length", ">u2"), ("protocol", "u1"), ("ttl", "u1"),
+    ("src_high", ">u8"), ("src_low", ">u8"), ("dst_high", ">u8"), ("dst_low", ">u8"),
+)  # fmt: skip
+EXTENSION = (("next", "u1"), ("length", "u1"), ("fragment", ">u2"), ("id", ">u4"))
+TCP_HEADER = (
+    ("src_port", ">u2"), ("dst_port", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset_flags", ">u2"),
+    ("window", ">u2"), ("checksum", ">u2"), ("urgent", ">u2"),
+)  # fmt: skip
+UDP_HEADER = (("src_port", ">u2"), ("dst_port", ">u2"), ("length", ">u2"), ("checksum", ">u2"))
+SCTP_HEADER = (("src_port", ">u2"), ("dst_port", ">u2"), ("tag", ">u4"), ("checksum", ">u4"))
+ICMP_HEADER = (("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("id", ">u2"), ("seq", ">u2"))
+#: The header of each transport protocol, and its bytes.
+TRANSPORTS = {
+    TCP: (TCP_HEADER, 20), UDP: (UDP_HEADER, 8), SCTP: (SCTP_HEADER, 12), ICMP: (ICMP_HEADER, 8),
+    ICMPV6: (ICMP_HEADER, 8),
+}  # fmt: skip
+VERSION = (("version", "u1"),)
 
 
-class View:
-    """The bytes of all packets of a file. `problem` is an index of PROBLEMS for each packet, or -1."""
+class Layers:
+    """Reads packets of one batch, outer or inner, into a level; addresses are numbers of texts."""
 
-    def __init__(self, data: bytes, found: Records) -> None:
-        import numpy as np  # noqa: PLC0415  (import labkit must stay fast)
+    def __init__(self, view: View, level: Level, addresses: Texts) -> None:
+        self.view, self.level, self.addresses = view, level, addresses
 
-        self.data = np.frombuffer(data or b"\0", dtype=np.uint8)
-        self.start, captured, self.wire, self.link = (
-            np.array(column, dtype=np.int64)
-            for column in (found.start, found.captured, found.wire, found.link)
-        )
-        self.end = self.start + captured
-        self.problem = self.blank()
+    def by_version(self, rows: Ints, at: Ints) -> None:
+        """An IP packet without a link header: its first four bits say which version it is."""
+        rows, at = self.view.enough(rows, at, 1, CUT_IP)
+        version = self.view.header(at, VERSION)["version"] >> 4
+        rows, at, version = self.view.keep((version == 4) | (version == 6), BAD_IP, rows, at, version)
+        self.network(rows, at, (version == 4) * (IPV4 - IPV6) + IPV6)
 
-    def __len__(self) -> int:
-        return len(self.start)
-
-    def blank(self) -> Ints:
-        """A column of -1."""
-        import numpy as np  # noqa: PLC0415
-
-        return np.full(len(self.start), -1, dtype=np.int64)
-
-    def number(self, at: Ints, size: int) -> Ints:
-        """The big-endian number of this many bytes at each position."""
-        import numpy as np  # noqa: PLC0415
-
-        value = np.zeros(len(at), dtype=np.int64)
-        for i in range(size):
-            value = value << 8 | self.data[(at + i).clip(0, len(self.data) - 1)]
-        return value
-
-    def enough(self, rows: Ints, at: Ints, size: Ints | int, problem: int) -> tuple[Ints, Ints]:
-        """Those packets that were captured up to `at + size`; the others get the problem."""
-        whole = at + size <= self.end[rows]
-        self.problem[rows[~whole]] = problem
-        return rows[whole], at[whole]
-
-
-class Level(dict[str, "Ints"]):
-    """The fields of one IP packet and the link header before it, for each packet of the file; -1 is none."""
-
-    NAMES = (
-        "link_bytes", "vlan", "vlan_bytes", "ethertype", "family", "src_at", "dst_at", "protocol", "ttl",
-        "ip_id", "ip_bytes", "ip_header_bytes", "fragment", "src_port", "dst_port", "transport_bytes",
-        "tcp_flags", "seq", "ack", "icmp_type", "icmp_id", "icmp_seq", "payload",
-    )  # fmt: skip
-
-    def __init__(self, view: View) -> None:
-        super().__init__({name: view.blank() for name in self.NAMES})
-
-    def put(self, rows: Ints, **values: Ints | int) -> None:
-        """Set fields of some packets."""
-        for name, value in values.items():
-            self[name][rows] = value
-
-
-def is_one_of(values: Ints, numbers: Iterable[int]) -> Bools:
-    """Whether each value is one of a few numbers; far quicker for few than numpy's own `isin`."""
-    import numpy as np  # noqa: PLC0415
-
-    found = np.zeros(len(values), dtype=bool)
-    for number in numbers:
-        found |= values == number
-    return found
-
-
-def by_version(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    """An IP packet without a link header: its first four bits say which version it is."""
-    import numpy as np  # noqa: PLC0415
-
-    version = view.number(at, 1) >> 4
-    view.problem[rows[(version != 4) & (version != 6)]] = BAD_IP
-    network(view, level, rows, at, np.select([version == 4, version == 6], [IPV4, IPV6], default=-1))
-
-
-def network(view: View, level: Level, rows: Ints, at: Ints, ethertype: Ints) -> None:
-    """What follows a link header: VLAN tags, then IP. Anything else keeps its ethertype and no more."""
-    import numpy as np  # noqa: PLC0415
-
-    level.put(rows, vlan_bytes=0, ethertype=ethertype)
-    for _ in range(2):
+    def network(self, rows: Ints, at: Ints, ethertype: Any, tags: int = 0) -> None:  # noqa: ANN401
+        """What follows a link header: VLAN tags, then IP. Anything else keeps its ethertype and no more."""
+        if not len(rows):
+            return
+        self.level.put(rows, vlan_bytes=4 * tags, ethertype=ethertype)
         tagged = is_one_of(ethertype, VLANS)
-        if not tagged.any():
-            break
-        some, here = view.enough(rows[tagged], at[tagged], 4, CUT_LINK)
-        tag, before = view.number(here, 2) & 0xFFF, level["vlan_bytes"][some]
-        level.put(some, vlan=np.where(before == 0, tag, level["vlan"][some]), vlan_bytes=before + 4)
-        level.put(some, ethertype=view.number(here + 2, 2))
-        rows = np.concatenate((rows[~tagged], some))
-        at, ethertype = np.concatenate((at[~tagged], here + 4)), level["ethertype"][rows]
-    for number, read in ((IPV4, _ip4), (IPV6, _ip6)):
-        mine = ethertype == number
-        if mine.any():
-            read(view, level, rows[mine], at[mine])
+        if tags < TAGS and tagged.any():
+            some, here = self.view.enough(rows[tagged], at[tagged], 4, CUT_LINK)
+            tag = self.view.header(here, TAG)
+            if not tags:
+                self.level.put(some, vlan=tag["tag"] & 0xFFF)
+            self.network(some, here + 4, tag["ethertype"], tags + 1)
+        for number, read in ((IPV4, self._ip4), (IPV6, self._ip6)):
+            mine = ethertype == number
+            if mine.all():
+                read(rows, at)
+            elif mine.any():
+                read(rows[mine], at[mine])
 
+    def _ip4(self, rows: Ints, at: Ints) -> None:
+        rows, at = self.view.enough(rows, at, 20, CUT_IP)
+        ip = self.view.header(at, IP4)
+        header, total = (ip["version"] & 0x0F).astype("int64") * 4, ip["length"].astype("int64")
+        total = self._said(rows, at, total, 0)
+        good = (ip["version"] >> 4 == 4) & (header >= 20) & (total >= header)
+        rows, at, ip, header, total = self.view.keep(good, BAD_IP, rows, at, ip, header, total)
+        fragment, protocol = ip["fragment"].astype("int64"), ip["protocol"].astype("int64")
+        self.level.put(
+            rows, family=4, src_ip=self.addresses.codes(ip["src"].astype("uint32"), ip4),
+            dst_ip=self.addresses.codes(ip["dst"].astype("uint32"), ip4), protocol=protocol, ttl=ip["ttl"],
+            ip_id=ip["id"], ip_bytes=total, ip_header_bytes=header, fragment=fragment & 0x3FFF != 0,
+        )  # fmt: skip
+        self._transports(rows, at + header, at + total, protocol, first=fragment & 0x1FFF == 0)
 
-def _ip4(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    rows, at = view.enough(rows, at, 20, CUT_IP)
-    header, total = (view.number(at, 1) & 0x0F) * 4, view.number(at + 2, 2)
-    # 0: left to the network card (segmentation offload); then it is what was on the wire
-    unsaid = total == 0
-    total[unsaid] = (view.start[rows] + view.wire[rows] - at)[unsaid]
-    good = (view.number(at, 1) >> 4 == 4) & (header >= 20) & (total >= header)
-    view.problem[rows[~good]] = BAD_IP
-    rows, at, header, total = rows[good], at[good], header[good], total[good]
-    fragment = view.number(at + 6, 2)
-    level.put(
-        rows, family=4, src_at=at + 12, dst_at=at + 16, protocol=view.number(at + 9, 1),
-        ttl=view.number(at + 8, 1), ip_id=view.number(at + 4, 2), ip_bytes=total, ip_header_bytes=header,
-        fragment=(fragment & 0x3FFF != 0).astype("int64"),
-    )  # fmt: skip
-    first = fragment & 0x1FFF == 0  # only the first fragment has the transport header
-    _transport(view, level, *view.enough(rows[first], (at + header)[first], 0, CUT_IP))
+    def _said(self, rows: Ints, at: Ints, said: Ints, header: int) -> Ints:
+        """The length of IP packets: what they say, or what was on the wire where they say 0, as the sender
+        does that leaves it to the network card (segmentation offload), and a jumbogram."""
+        room = (self.view.frame_end if len(rows) == len(self.view) else self.view.frame_end[rows]) - at
+        said = said + header
+        unsaid = said == header
+        if unsaid.any():
+            said[unsaid] = room[unsaid]
+        beyond = said > room
+        if beyond.any():
+            self.view.problem[rows[beyond]] = LONG_IP
+        return said
 
+    def _ip6(self, rows: Ints, at: Ints) -> None:
+        rows, at = self.view.enough(rows, at, 40, CUT_IP)
+        ip = self.view.header(at, IP6)
+        rows, at, ip = self.view.keep(ip["version"] >> 4 == 6, BAD_IP, rows, at, ip)
+        total = self._said(rows, at, ip["length"].astype("int64"), 40)
+        protocol = ip["protocol"].astype("int64")
+        halves = {name: ip[name].astype("uint64") for name in ("src_high", "src_low", "dst_high", "dst_low")}
+        self.level.put(
+            rows, family=6, src_ip=self.addresses.pairs(halves["src_high"], halves["src_low"], ip6),
+            dst_ip=self.addresses.pairs(halves["dst_high"], halves["dst_low"], ip6), protocol=protocol,
+            ttl=ip["ttl"], ip_bytes=total, ip_header_bytes=40, fragment=0,
+        )  # fmt: skip
+        self._extensions(rows, at + 40, at + total, protocol)
 
-def _ip6(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    rows, at = view.enough(rows, at, 40, CUT_IP)
-    good = view.number(at, 1) >> 4 == 6
-    view.problem[rows[~good]] = BAD_IP
-    rows, at = rows[good], at[good]
-    length, unsaid = view.number(at + 4, 2), view.number(at + 4, 2) == 0  # 0: a jumbogram, or offloaded
-    length[unsaid] = (view.start[rows] + view.wire[rows] - at - 40)[unsaid]
-    level.put(
-        rows, family=6, src_at=at + 8, dst_at=at + 24, protocol=view.number(at + 6, 1),
-        ttl=view.number(at + 7, 1), ip_bytes=length + 40, ip_header_bytes=40, fragment=0,
-    )  # fmt: skip
-    _extensions(view, level, rows, at + 40)
+    def _extensions(self, rows: Ints, at: Ints, stop: Ints, protocol: Ints) -> None:
+        """IPv6 extension headers, then the transport header, which only the first fragment has."""
+        level, view = self.level, self.view
+        for _ in range(MOST_EXTENSIONS):
+            extended = is_one_of(protocol, EXTENSIONS)
+            if not extended.any():
+                break
+            plain = ~extended
+            self._transports(rows[plain], at[plain], stop[plain], protocol[plain])
+            rows, at, stop, kind = rows[extended], at[extended], stop[extended], protocol[extended]
+            here = at + 8 <= view.end[rows]
+            if not here.all():
+                self._unreached(rows[~here], CUT_IP)
+                rows, at, stop, kind = rows[here], at[here], stop[here], kind[here]
+            head = view.header(at, EXTENSION)
+            units, split = head["length"].astype("int64"), kind == 44
+            size = (units + 1) * 8
+            size[split], size[kind == 51] = 8, (units[kind == 51] + 2) * 4
+            level.put(rows[split], fragment=1, ip_id=head["id"][split])
+            protocol = head["next"].astype("int64")
+            level.put(rows, ip_header_bytes=level["ip_header_bytes"][rows] + size, protocol=protocol)
+            first = ~split | (head["fragment"] >> 3 == 0)
+            self._later(rows[~first], protocol[~first])
+            rows, at, stop, protocol = rows[first], (at + size)[first], stop[first], protocol[first]
+        extended = is_one_of(protocol, EXTENSIONS)
+        self._unreached(rows[extended], TOO_MANY)
+        plain = ~extended
+        self._transports(rows[plain], at[plain], stop[plain], protocol[plain])
 
+    def _unreached(self, rows: Ints, problem: int) -> None:
+        """Packets whose extension headers did not end: what they carry is not known, nor the rest of them."""
+        self.view.problem[rows] = problem
+        split = self.level["fragment"][rows] == 1
+        self.level.put(rows, protocol=-1)
+        self.level.put(rows[~split], fragment=-1)
 
-def _extensions(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    """IPv6 extension headers, then the transport header, which only the first fragment has."""
-    import numpy as np  # noqa: PLC0415
+    def _later(self, rows: Ints, protocol: Ints) -> None:
+        """Later fragments name what the first one begins with; where that is an extension, it says little."""
+        self.level.put(rows[is_one_of(protocol, EXTENSIONS)], protocol=-1)
 
-    every = rows
-    for _ in range(8):
-        extended = is_one_of(level["protocol"][rows], EXTENSIONS)
-        _transport(view, level, rows[~extended], at[~extended])
-        rows, at = view.enough(rows[extended], at[extended], 8, CUT_IP)
-        kind, length = level["protocol"][rows], view.number(at + 1, 1)
-        size = np.select([kind == 44, kind == 51], [8, (length + 2) * 4], default=(length + 1) * 8)
-        split = kind == 44
-        level.put(rows[split], fragment=1, ip_id=view.number(at + 4, 4)[split])
-        level.put(rows, ip_header_bytes=level["ip_header_bytes"][rows] + size, protocol=view.number(at, 1))
-        first = ~split | (view.number(at + 2, 2) >> 3 == 0)
-        rows, at = view.enough(rows[first], (at + size)[first], 0, CUT_IP)
-    view.problem[rows] = TOO_MANY
-    unknown = every[is_one_of(level["protocol"][every], EXTENSIONS)]  # what they carry was not reached
-    split = level["fragment"][unknown] == 1
-    level.put(unknown, protocol=-1, fragment=np.where(split, 1, -1))
+    def _transports(self, rows: Ints, at: Ints, stop: Ints, protocol: Ints, first: Any = None) -> None:  # noqa: ANN401
+        """Transport headers at `at`, of packets that end at `stop`; of fragments only the first has one."""
+        view = self.view
+        if first is not None and not first.all():
+            rows, at, stop, protocol = rows[first], at[first], stop[first], protocol[first]
+        rest = len(rows)
+        for number, (form, size) in TRANSPORTS.items():
+            mine = protocol == number
+            count = int(mine.sum())
+            if not count:
+                continue
+            rest -= count
+            some, here, end = (rows, at, stop) if count == len(rows) else (rows[mine], at[mine], stop[mine])
+            limit = view.end if len(some) == len(view) else view.end[some]
+            some, here, end = view.keep(here + size <= limit, CUT_TRANSPORT, some, here, end)
+            some, here, end = view.keep(here + size <= end, BAD_TRANSPORT, some, here, end)
+            header = view.header(here, form)
+            self.level.put(some, transport_bytes=size)
+            if number in ECHOES:
+                self._icmp(some, here, header, ECHOES[number])
+                continue
+            self.level.put(some, src_port=header["src_port"], dst_port=header["dst_port"])
+            if number == TCP:
+                self._tcp(some, header, end - here)
+            elif number == UDP:
+                self._udp(some, here, header, end - here)
+        if rest:
+            other = ~is_one_of(protocol, TRANSPORTS)
+            some, here = view.enough(rows[other], at[other], 0, CUT_IP)
+            self.level.put(some, payload_at=here)
 
+    def _tcp(self, rows: Ints, tcp: Header, room: Ints) -> None:
+        offset_flags = tcp["offset_flags"].astype("int16")
+        size = (offset_flags >> 12 & 0xF) * 4
+        bad = (size < 20) | (size > room)
+        if bad.any():
+            self.view.problem[rows[bad]] = BAD_TRANSPORT
+        self.level.put(
+            rows, seq=tcp["seq"], ack=tcp["ack"], tcp_flags=offset_flags & 0x1FF, transport_bytes=size.clip(min=20)
+        )  # fmt: skip
 
-def _transport(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    protocol = level["protocol"][rows]
-    other = ~is_one_of(protocol, TRANSPORTS)
-    level.put(rows[other], payload=at[other])
-    for number, size in TRANSPORTS.items():
-        mine = protocol == number
-        if not mine.any():
-            continue
-        some, here = view.enough(rows[mine], at[mine], size, CUT_TRANSPORT)
-        level.put(some, transport_bytes=size, payload=here + size)
-        if number in ECHOES:
-            _icmp(view, level, some, here, ECHOES[number])
-        else:
-            level.put(some, src_port=view.number(here, 2), dst_port=view.number(here + 2, 2))
-        if number == TCP:
-            _tcp(view, level, some, here)
+    def _udp(self, rows: Ints, at: Ints, udp: Header, room: Ints) -> None:
+        odd = udp["length"] != room
+        if odd.any():  # 0 is a jumbogram (RFC 2675); the first of some fragments tells the length of all
+            odd &= (udp["length"] > 0) & (self.level["fragment"][rows] == 0) | (udp["length"] - 1 < 7)
+            self.view.problem[rows[odd]] = BAD_TRANSPORT
+        self.level.put(rows, payload_at=at + 8)
 
-
-def _tcp(view: View, level: Level, rows: Ints, at: Ints) -> None:
-    header = (view.number(at + 12, 1) >> 4) * 4
-    view.problem[rows[header < 20]] = BAD_TRANSPORT
-    header = header.clip(min=20)
-    level.put(
-        rows, seq=view.number(at + 4, 4), ack=view.number(at + 8, 4), transport_bytes=header,
-        tcp_flags=view.number(at + 12, 2) & 0x1FF, payload=at + header,
-    )  # fmt: skip
-
-
-def _icmp(view: View, level: Level, rows: Ints, at: Ints, echoes: tuple[int, int]) -> None:
-    kind = view.number(at, 1)
-    level.put(rows, icmp_type=kind)
-    echo = (kind == echoes[0]) | (kind == echoes[1])
-    rows, at = rows[echo], at[echo]
-    level.put(rows, icmp_id=view.number(at + 4, 2), icmp_seq=view.number(at + 6, 2))
+    def _icmp(self, rows: Ints, at: Ints, icmp: Header, echoes: tuple[int, int]) -> None:
+        kind = icmp["type"]
+        self.level.put(rows, icmp_type=kind)
+        echo = (kind == echoes[0]) | (kind == echoes[1])
+        if not echo.all():
+            rows, at, icmp = rows[echo], at[echo], icmp[echo]
+        self.level.put(rows, icmp_id=icmp["id"], icmp_seq=icmp["seq"], payload_at=at + 8)

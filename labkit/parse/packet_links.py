@@ -1,6 +1,7 @@
 """Link headers of many packets at once: what a capture file has in front of the IP packet.
 
-Formats: https://www.tcpdump.org/linktypes.html: Ethernet, raw IP, and the pseudo headers that Linux gives
+Formats: https://www.tcpdump.org/linktypes.html: Ethernet, raw IP, BSD's loopback (LINKTYPE_NULL in the byte
+order of the machine that captured, LINKTYPE_LOOP in the network's), and the pseudo headers that Linux gives
 when it captures on `any`, LINKTYPE_LINUX_SLL and LINKTYPE_LINUX_SLL2. The interface index of the latter
 counts in the namespace it was captured in; what it is called, only that machine's own links can tell.
 """
@@ -10,36 +11,57 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.errors import ParseError
-from labkit.parse.packet_layers import CUT_IP, CUT_LINK, Level, View, by_version, network
+from labkit.parse.capture_file import TOOL
+from labkit.parse.packet_layers import IPV4, IPV6, Layers
+from labkit.parse.packet_texts import Texts, mac
+from labkit.parse.packet_view import CUT_LINK, Level, View, is_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from labkit.parse.packet_layers import Ints
+    from labkit.parse.packet_records import Ints
 
-__all__ = ["DIRECTIONS", "LINKS", "Links"]
+__all__ = ["DIRECTIONS", "ETHERNET", "LINKS", "Links"]
 
-TOOL = "tcpdump"
-LINKS = {1: "ethernet", 12: "raw", 14: "raw", 101: "raw", 113: "sll", 228: "raw", 229: "raw", 276: "sll2"}
+LINKS = {
+    0: "null", 1: "ethernet", 12: "raw", 14: "raw", 101: "raw", 108: "loop", 113: "sll", 228: "raw",
+    229: "raw", 276: "sll2",
+}  # fmt: skip
 #: Bytes of the header that the file has in front of each packet. Those of SLL were never on a wire.
-LINK_BYTES = {"ethernet": 14, "sll": 16, "sll2": 20, "raw": 0}
+LINK_BYTES = {"ethernet": 14, "sll": 16, "sll2": 20, "raw": 0, "null": 4, "loop": 4}
 #: The packet types of SLL, PACKET_HOST to PACKET_OUTGOING of linux/if_packet.h.
 DIRECTIONS = ("in", "broadcast", "multicast", "otherhost", "out")
+#: Address families of the loopback header: AF_INET, and AF_INET6 of the BSDs, macOS and Linux.
+FAMILIES4, FAMILIES6 = (2,), (10, 24, 28, 30)
+
+ETHERNET = (
+    ("dst_high", ">u2"), ("dst_low", ">u4"), ("src_high", ">u2"), ("src_low", ">u4"), ("ethertype", ">u2"),
+)  # fmt: skip
+SLL = (
+    ("direction", ">u2"), ("device_type", ">u2"), ("mac_bytes", ">u2"), ("mac_high", ">u2"), ("mac_low", ">u4"),
+    ("rest", ">u2"), ("ethertype", ">u2"),
+)  # fmt: skip
+SLL2 = (
+    ("ethertype", ">u2"), ("reserved", ">u2"), ("ifindex", ">u4"), ("device_type", ">u2"), ("direction", "u1"),
+    ("mac_bytes", "u1"), ("mac_high", ">u2"), ("mac_low", ">u4"), ("rest", ">u2"),
+)  # fmt: skip
 
 
 class Links:
-    """The link headers of a file, and `outer`, the IP packet behind each."""
+    """The link headers of a batch, and `outer`, the IP packet behind each. MACs are numbers of texts."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, addresses: Texts, macs: Texts) -> None:
         import numpy as np  # noqa: PLC0415  (import labkit must stay fast)
 
-        self.view, self.outer = view, Level(view)
-        self.ifindex, self.direction, self.device_type = view.blank(), view.blank(), view.blank()
-        self.src_mac_at, self.dst_mac_at = view.blank(), view.blank()
+        self.view, self.macs, self.outer = view, macs, Level(view)
+        self.layers = Layers(view, self.outer, addresses)
+        self.columns: dict[str, Any] = {}
         readers: dict[str, Callable[[Ints, Ints], None]] = {
-            "ethernet": self._ethernet, "sll": self._sll, "sll2": self._sll2, "raw": self._raw,
+            "ethernet": self._ethernet, "sll": self._sll, "sll2": self._sll2, "raw": self.layers.by_version,
+            "null": self._null, "loop": self._loop,
         }  # fmt: skip
-        for number in map(int, np.unique(view.link)):
+        for number in map(int, np.flatnonzero(np.bincount(view.link))):
             if number not in LINKS:
                 raise ParseError(TOOL, f"link type {number} is none of {', '.join(map(str, LINKS))}")
             name = LINKS[number]
@@ -48,26 +70,48 @@ class Links:
             self.outer.put(rows, link_bytes=LINK_BYTES[name])
             readers[name](rows, at)
 
+    def _put(self, name: str, dtype: str, rows: Ints, values: Any) -> None:  # noqa: ANN401
+        if name not in self.columns:
+            self.columns[name] = self.view.blank(dtype)
+        self.columns[name][slice(None) if len(rows) == len(self.view) else rows] = values
+
     def _ethernet(self, rows: Ints, at: Ints) -> None:
-        self.dst_mac_at[rows], self.src_mac_at[rows] = at, at + 6
-        network(self.view, self.outer, rows, at + 14, self.view.number(at + 12, 2))
+        head = self.view.header(at, ETHERNET)
+        for end in ("src", "dst"):
+            self._put(f"{end}_mac", "int32", rows, self._macs(head[f"{end}_high"], head[f"{end}_low"]))
+        self.layers.network(rows, at + 14, head["ethertype"])
 
     def _sll(self, rows: Ints, at: Ints) -> None:
-        number = self.view.number
-        self.direction[rows], self.device_type[rows] = number(at, 2), number(at + 2, 2)
-        self._mac(rows, at + 6, number(at + 4, 2))
-        network(self.view, self.outer, rows, at + 16, number(at + 14, 2))
+        head = self.view.header(at, SLL)
+        self._cooked(rows, head)
+        self.layers.network(rows, at + 16, head["ethertype"])
 
     def _sll2(self, rows: Ints, at: Ints) -> None:
-        number = self.view.number
-        self.ifindex[rows], self.device_type[rows] = number(at + 4, 4), number(at + 8, 2)
-        self.direction[rows] = number(at + 10, 1)
-        self._mac(rows, at + 12, number(at + 11, 1))
-        network(self.view, self.outer, rows, at + 20, number(at, 2))
+        head = self.view.header(at, SLL2)
+        self._put("ifindex", "int64", rows, head["ifindex"])
+        self._cooked(rows, head)
+        self.layers.network(rows, at + 20, head["ethertype"])
 
-    def _mac(self, rows: Ints, at: Ints, length: Ints) -> None:
-        self.src_mac_at[rows[length == 6]] = at[length == 6]
+    def _cooked(self, rows: Ints, head: Any) -> None:  # noqa: ANN401
+        self._put("direction", "int32", rows, head["direction"])
+        self._put("device_type", "int32", rows, head["device_type"])
+        known = head["mac_bytes"] == 6
+        if not known.all():
+            head, rows = head[known], rows[known]
+        self._put("src_mac", "int32", rows, self._macs(head["mac_high"], head["mac_low"]))
 
-    def _raw(self, rows: Ints, at: Ints) -> None:
-        rows, at = self.view.enough(rows, at, 1, CUT_IP)
-        by_version(self.view, self.outer, rows, at)
+    def _macs(self, high: Any, low: Any) -> Any:  # noqa: ANN401
+        return self.macs.codes(high.astype("int64") << 32 | low, mac)
+
+    def _null(self, rows: Ints, at: Ints) -> None:
+        self._family(rows, at, self.view.host_order)
+
+    def _loop(self, rows: Ints, at: Ints) -> None:
+        self._family(rows, at, ">")
+
+    def _family(self, rows: Ints, at: Ints, order: str) -> None:
+        """IPv4 or IPv6 by the address family, whatever it is called where the packet was captured."""
+        family = self.view.header(at, (("family", f"{order}u4"),))["family"].astype("int64")
+        for families, ethertype in ((FAMILIES4, IPV4), (FAMILIES6, IPV6)):
+            mine = is_one_of(family, families)
+            self.layers.network(rows[mine], at[mine] + 4, family[mine] * 0 + ethertype)

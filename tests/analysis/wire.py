@@ -6,7 +6,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from labkit.parse.pcap import packets
+from labkit.parse.pcap import packets, plain
 from tests.parse.capture import pcap
 
 PODS = pd.DataFrame(
@@ -55,7 +55,7 @@ def seen(*sightings: tuple[str, str, IP]) -> pd.DataFrame:
     """
     rows = []
     for where, device, packet in sightings:
-        frame = packets(pcap([bytes(ETHERNET / packet)] * (len(rows) + 1))).iloc[[-1]]
+        frame = plain(packets(pcap([bytes(ETHERNET / packet)] * (len(rows) + 1)))).iloc[[-1]]
         name, _, interface = where.partition(" ")
         pod = name if device == "pod" else None
         node = PODS.set_index("pod").loc[name, "node"] if pod else name

@@ -47,6 +47,11 @@ def test_over_steps_reads_each_and_leaves_out_what_was_not_recorded(cilium):
     assert (frame["step"] == "services-100").sum() > 100
 
 
+def test_over_all_steps_with_services_are_those_of_the_plan(vxlan):
+    frame = over(["baseline", "services-*"], kubernetes.services)(vxlan)
+    assert list(dict.fromkeys(frame["step"])) == ["baseline", "services-100", "services-1000"]
+
+
 def test_over_steps_that_are_all_missing_says_so(cilium, vxlan):
     with pytest.raises(MissingFeature, match="none of the steps no-such-step was recorded"):
         over(["no-such-step"], kubernetes.services)(cilium)
@@ -54,15 +59,19 @@ def test_over_steps_that_are_all_missing_says_so(cilium, vxlan):
         over(["baseline"], cilium_maps.lb_map)(vxlan)
 
 
-def test_a_live_arm_is_in_one_step_only(vxlan):
-    class Live:
-        """A replay under the name of a live source: what a live arm answers in its own step."""
+def test_over_steps_leaves_out_those_that_an_arm_cannot_be_brought_into(vxlan):
+    class ReadOnly:
+        """A replay that may not be changed: it answers in its own step."""
 
         about = vxlan.about
 
         def run(self, request):
+            if request.step != "baseline":
+                raise MissingFeature("aks", f"needs a change of the cluster (step {request.step})")
             return vxlan.executor.run(request)
 
-    live = type(vxlan)("aks", "live:aks", Live())
+    live = type(vxlan)("aks", "live:aks", ReadOnly())
     frame = over(["baseline", "services-100"], services.rules)(live)
     assert set(frame["step"]) == {"baseline"}
+    with pytest.raises(MissingFeature, match=r"needs a change of the cluster \(step services-100\)"):
+        over(["services-100"], services.rules)(live)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from labkit.collect import performance
-from labkit.collect.plan import IPERF_MODES, fetch, placement, plan
+from labkit.collect.plan import IPERF_MODES, Plan, fetch, placement, plan
 from labkit.errors import MissingFeature, ReplayMiss
 from tests.conftest import RECORDINGS, arm
 from tests.measured import read
@@ -94,7 +97,7 @@ def test_part_of_the_plan_can_be_asked_for():
     part = performance.runs(arm("cilium"), 2, path="service", mode="udp")
     wanted = whole[(whole["path"] == "service") & (whole["mode"] == "udp") & (whole["repetition"] < 2)]
     assert part["reply"].tolist() == wanted["reply"].tolist()
-    assert performance.runs(arm("cilium"), 0).empty
+    assert performance.runs(arm("cilium"), 2, path="nowhere").empty
 
 
 def test_readings_stand_around_their_run():
@@ -106,9 +109,59 @@ def test_readings_stand_around_their_run():
     assert times["boot_id"].nunique() == 1  # two nodes, one kernel
 
 
-def test_a_repetition_that_was_not_recorded_is_a_miss(cilium):
+def test_more_repetitions_than_planned_are_those_that_were_planned(cilium):
+    assert len(performance.pings(cilium, 7)) == len(performance.pings(cilium)) == 6 * 3
+
+
+def planned(cluster, **plan):
+    """The same arm, whose header names a plan."""
+    return type(cluster)("x", cluster.source, Planned(cluster.executor, Plan(**plan)))
+
+
+def test_what_the_header_plans_and_was_not_recorded_is_a_miss(cilium):
     with pytest.raises(ReplayMiss, match="sample 6"):
-        performance.pings(cilium, 7)
+        performance.pings(planned(cilium, repetitions=7, modes=("udp",)))
+
+
+def test_asking_for_a_part_runs_the_whole_plan_in_its_order(vxlan):
+    arm = planned(vxlan)
+    arm.executor.instead = {
+        ("iptables-save", "-c"): vxlan
+    }  # a recording has none around the plan, a live arm has
+    performance.pings(arm, path="other-node")
+    asked = [(r.target, r.argv, r.sample) for r in arm.executor.asked if r.step == "performance"]
+    trials = [(t.target, t.argv, t.sample) for t in plan(arm)]
+    client = f"node/{placement(arm).client_node}"
+    assert asked == [(client, ("iptables-save", "-c"), 0), *trials, (client, ("iptables-save", "-c"), 1)]
+
+
+def test_readings_of_another_run_cost_no_cpu(vxlan):
+    whole = performance.cpu_times(vxlan)
+    late = performance.replies(vxlan)[2][1].request
+    arm = planned(vxlan)
+    arm.executor.shift = {late.key: timedelta(minutes=5)}  # the run was killed there, and went on later
+    left = performance.cpu_times(arm)
+    gone = whole.merge(left, how="left", on=["reply", "node", "cpu"], indicator=True).query(
+        "_merge == 'left_only'"
+    )
+    assert set(zip(gone["repetition_x"], gone["path_x"], gone["mode_x"], strict=True)) == {
+        (0, "same-node", "tcp")
+    }
+
+
+class Planned:
+    """The same answers under a plan, and what was asked."""
+
+    def __init__(self, inner, plan):
+        self.inner, self.asked, self.instead, self.shift = inner, [], {}, {}
+        self.about = {**inner.about, "plan": plan.to_json()}
+
+    def run(self, request):
+        self.asked.append(request)
+        if request.step == "performance" and request.argv in self.instead:
+            return self.inner.run(replace(request, step="baseline", sample=0))
+        reply = self.inner.run(request)
+        return replace(reply, started_at=reply.started_at + self.shift.get(request.key, timedelta()))
 
 
 def test_a_client_that_is_not_there_is_a_missing_feature(cilium):

@@ -84,7 +84,7 @@ GENERATED = {
     ),
     "ipip": (OUT / POD / ECHO, {"encap": "ipip", "protocol": "ipip", "inner_dst_ip": "10.244.1.3", "headers": "ethernet:14,ipv4:20,ipv4:20,icmp:8"}),
     "ipv6 in ipv4": (OUT / POD6 / SYN, {"encap": "ipip", "inner_dst_ip": "fd00:0:0:1::3", "inner_dst_port": 80}),
-    "gre": (OUT / GRE() / POD / ECHO, {"encap": "gre", "protocol": "gre", "inner_dst_ip": None}),
+    "gre": (OUT / GRE() / POD / ECHO, {"encap": "gre", "protocol": "gre", "inner_dst_ip": "10.244.1.3", "headers": "ethernet:14,ipv4:20,gre:4,ipv4:20,icmp:8"}),
     "esp": (IP(proto=50) / Raw(bytes(40)), {"encap": "esp", "protocol": "esp", "problem": None}),
     "wireguard": (OUT / UDP(sport=51871, dport=51871) / Raw(b"\x04\0\0\0" + bytes(60)), {"encap": "wireguard", "inner_src_ip": None}),
     "no wireguard": (OUT / UDP(sport=51871, dport=51871) / Raw(b"\x05\0\0\0" + bytes(60)), {"encap": None}),

@@ -10,8 +10,9 @@ from scapy.layers.vxlan import VXLAN
 
 from labkit.errors import ParseError
 from labkit.parse import dissect
+from labkit.parse import pcap as read
 from labkit.parse.capture_file import records
-from labkit.parse.pcap import PACKETS, is_cut, packets
+from labkit.parse.pcap import PACKETS, is_cut, plain
 from tests.conftest import RECORDINGS, recorded
 from tests.parse.capture import GENERATED, fragments, framed, pcap, pcapng
 
@@ -27,6 +28,10 @@ FLAGS = {
     "C": "CWR",
     "N": "AE",
 }
+
+
+def packets(data: bytes) -> pd.DataFrame:
+    return plain(read.packets(data))
 
 
 def one(frame: bytes, **options) -> pd.Series:
@@ -195,7 +200,7 @@ def test_raw_packets_and_packets_without_a_known_protocol():
 
 
 def test_a_capture_of_nothing_keeps_every_column():
-    frame = packets((CASES / "nothing.pcap").read_bytes())
+    frame = read.packets((CASES / "nothing.pcap").read_bytes())
     assert frame.empty
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         c.name: c.dtype for c in PACKETS.columns
@@ -203,7 +208,7 @@ def test_a_capture_of_nothing_keeps_every_column():
 
 
 def test_columns_are_as_declared():
-    frame = packets(pcap([framed(kind) for kind in GENERATED]))
+    frame = read.packets(pcap([framed(kind) for kind in GENERATED]))
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         c.name: c.dtype for c in PACKETS.columns
     }
