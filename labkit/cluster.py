@@ -21,7 +21,7 @@ __all__ = ["Cluster", "once"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FAN_OUT = 16
+FAN_OUT = 64
 
 
 @dataclass(frozen=True, slots=True)

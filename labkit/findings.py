@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from labkit.collect.kubernetes import is_cilium
-from labkit.errors import MissingFeature, ReplayMiss
+from labkit.errors import MissingFeature, NotReady, ReplayMiss, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
 
 __all__ = [
-    "MIME", "Claim", "Finding", "Ledger", "Number", "Outcome", "Verdict",
-    "claim", "inconclusive", "judge", "refuted", "supported",
+    "MIME", "NOT_ANSWERED", "Claim", "Finding", "Ledger", "Number", "Outcome", "Verdict",
+    "claim", "inconclusive", "judge", "refuted", "supported", "unanswered",
 ]  # fmt: skip
 
 MIME = "application/vnd.labkit.findings+json"
 MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "?"}
+
+#: How the reason of a verdict begins that is open because the arm did not answer.
+NOT_ANSWERED = "not answered"
 
 Verdict = Literal["supported", "refuted", "inconclusive"]
 Number = int | float | str
@@ -66,6 +69,11 @@ def inconclusive(reason: str, evidence: Iterable[str] = (), **numbers: Number) -
     return Outcome("inconclusive", reason, tuple(dict.fromkeys(evidence)), numbers)
 
 
+def unanswered(error: RequestError | NotReady) -> Outcome:
+    """The arm should have answered and did not, so it cannot be known; another run may."""
+    return inconclusive(f"{NOT_ANSWERED}: {error}")
+
+
 def _ids(evidence: Iterable[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(evidence))
     if not found:
@@ -89,13 +97,19 @@ class Claim:
     test: Callable[..., Outcome] = field(repr=False, compare=False)
 
     def judge(self, *arms: Cluster) -> Finding:
-        """Run the test. What an arm lacks, or a recording does not hold, makes it inconclusive."""
+        """Run the test. What an arm lacks, does not answer, or a recording does not hold, makes it inconclusive."""
         try:
             outcome = self.test(*arms)
         except MissingFeature as missing:
             outcome = inconclusive(missing.reason)
         except ReplayMiss as miss:
             outcome = inconclusive(f"not recorded: {miss.request.words[:80]} in step {miss.request.step}")
+        except (RequestError, NotReady) as error:
+            outcome = unanswered(error)
+        return self.finding(outcome, *arms)
+
+    def finding(self, outcome: Outcome, *arms: Cluster) -> Finding:
+        """An outcome as the verdict on these arms."""
         return Finding(
             claim=self.id,
             text=self.text,
@@ -209,13 +223,38 @@ def _shown(evidence: tuple[str, ...]) -> str:
 
 
 def judge(arms: Iterable[Cluster], claims: Iterable[Claim]) -> Ledger:
-    """Every claim on every arm it is about, claim by claim."""
-    every = list(arms)
+    """Every claim on every arm it is about, claim by claim.
+
+    Of an arm that does not even say whether it has Cilium, claims that compare arms are open.
+    """
+    every, judged = list(arms), list(claims)
+    said = every
+    silent: list[tuple[Cluster, RequestError | NotReady]] = []
+    if any(each.scope == "pair" for each in judged):
+        said, silent = _kinds(every)
     found = []
-    for each in claims:
-        groups = [(arm,) for arm in every] if each.scope == "arm" else pairs(every)
+    for each in judged:
+        groups = [(arm,) for arm in every] if each.scope == "arm" else pairs(said)
         found += [each.judge(*group) for group in groups]
+        if each.scope == "pair" and len(every) > 1:
+            found += [each.finding(unanswered(error), arm) for arm, error in silent]
     return Ledger(tuple(found))
+
+
+def _kinds(arms: list[Cluster]) -> tuple[list[Cluster], list[tuple[Cluster, RequestError | NotReady]]]:
+    """The arms that say whether they have Cilium, and those that do not answer, with what came instead."""
+    said: list[Cluster] = []
+    silent: list[tuple[Cluster, RequestError | NotReady]] = []
+    for arm in arms:
+        try:
+            is_cilium(arm)
+        except ReplayMiss:
+            raise
+        except (RequestError, NotReady) as error:
+            silent.append((arm, error))
+        else:
+            said.append(arm)
+    return said, silent
 
 
 def pairs(arms: Iterable[Cluster]) -> list[tuple[Cluster, Cluster]]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from labkit.errors import MissingFeature, ParameterError, ReplayMiss
+from labkit.errors import MissingFeature, NotReady, ParameterError, ReplayMiss, RequestError
 from labkit.schema import concat
-from labkit.source import connect
+from labkit.source import connect, is_live, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.collect.gather import Collector
 
-__all__ = ["Gap", "Lab", "Picture"]
+__all__ = ["UNANSWERED", "Gap", "Lab", "Picture"]
+
+#: File in `out` with what live arms did not answer, a line each: the run that it is in is partial.
+UNANSWERED = "unanswered.jsonl"
 
 #: Dots an inch of a drawn figure: sharp enough for a report, and small enough for a notebook.
 DPI = 110
@@ -31,11 +37,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What an arm could not answer, and why."""
+    """What an arm could not answer, and why. `failed`: it should have, and another try may succeed."""
 
     arm: str
     asked: str
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,16 @@ class Lab:
     >>> sorted(lab.arms)
     ['cilium', 'overlay']
 
-    `out` is a folder for tables and figures; empty leaves none. Opening a Lab makes pandas show whole
-    cells in this process: the notes and reasons in them are sentences.
+    `out` is a folder for tables and figures; empty leaves none. Live arms record into `recordings/` there,
+    else in a folder of their own under `runs/`, and are put back by `close`, at the end of a `with`, and when
+    the kernel ends. Opening a Lab makes pandas show whole cells in this process: the notes and reasons in
+    them are sentences.
     """
 
     sources: Mapping[str, str]
     out: str = ""
+    #: Clusters that are open already, by arm; the others are connected to. `close` closes only its own.
+    opened: Mapping[str, Cluster] = field(default_factory=dict, repr=False)
     arms: dict[str, Cluster] = field(init=False)
     gaps: list[Gap] = field(init=False, default_factory=list)
 
@@ -76,13 +87,37 @@ class Lab:
         import pandas as pd  # noqa: PLC0415
 
         pd.set_option("display.max_colwidth", 400)
-        self.arms = {arm: connect(source, arm) for arm, source in self.sources.items()}
+        names = "-".join(self.sources)
+        folder = Path(self.out) if self.out else new_folder(names)
+        with ExitStack() as opening:
+            self.arms = {}
+            for arm, source in self.sources.items():
+                self.arms[arm] = self.opened.get(arm) or connect(source, arm, record=_free(folder, arm))
+                if arm not in self.opened:
+                    opening.callback(self.arms[arm].close)
+            opening.pop_all()  # all are there: they stay open
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Put back what was changed for live arms, and end their recordings. Closing twice is no error."""
+        with ExitStack() as closing:
+            for arm, cluster in self.arms.items():
+                if arm not in self.opened:
+                    closing.callback(cluster.close)
 
     def each(self, collect: Collector[...], /, *, step: str = "baseline", **options: object) -> pd.DataFrame:
         """One frame from every arm, under each other, with a first column `arm`.
 
-        An arm that lacks the feature, or whose recording does not hold the answer, is left out and noted
-        in `gaps` with the reason. Where no arm has it, the frame is empty and still has its columns.
+        An arm that lacks the feature, whose recording does not hold the answer, or that fails to answer, is
+        left out and noted in `gaps` with the reason. Where no arm has it, the frame is empty and still has
+        its columns.
         """
         frames = [self._with_arm(collect.schema.empty(), "")]
         for arm, cluster in self.arms.items():
@@ -93,6 +128,8 @@ class Lab:
             except ReplayMiss as miss:
                 said = f"not recorded: {miss.request.words[:60]} in step {miss.request.step}"
                 self._note(Gap(arm, collect.schema.name, said))
+            except (RequestError, NotReady) as error:
+                self._note(Gap(arm, collect.schema.name, f"not answered: {error}", failed=True))
         return concat(frames)
 
     def each_of(self, collectors: Mapping[str, Collector[...]]) -> dict[str, pd.DataFrame]:
@@ -152,5 +189,17 @@ class Lab:
 
     def _note(self, gap: Gap) -> None:
         log.info("%s: %s is missing: %s", gap.arm, gap.asked, gap.reason)
-        if gap not in self.gaps:
-            self.gaps.append(gap)
+        if gap in self.gaps:
+            return
+        self.gaps.append(gap)
+        if gap.failed and self.out and is_live(self.arms[gap.arm].source):
+            line = json.dumps({"arm": gap.arm, "asked": gap.asked, "reason": gap.reason}, ensure_ascii=False)
+            with (Path(self.out) / UNANSWERED).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+def _free(folder: Path, arm: str) -> Path:
+    """Where a live arm records: a folder that is not there yet."""
+    first = folder / "recordings" / arm
+    others = (first.with_name(f"{arm}-{n}") for n in range(2, 1000))
+    return first if not first.exists() else next(path for path in others if not path.exists())

@@ -81,7 +81,9 @@ def test_sources_are_found_by_name_and_by_path():
         ("overlay", "unknown source 'overlay'; write replay:<recording>"),
         ("replay:", "unknown source"),
         ("ssh:host", "unknown source"),
-        ("live:aks", "not built yet"),
+        ("netns:star", "no topology 'star'.*vxlan"),
+        ("live:no-such-context", "kubeconfig"),
+        ("socket:/nowhere/arm", "nothing answers at /nowhere/arm"),
     ],
 )
 def test_a_source_that_cannot_be_had_says_what_can(source, says):

@@ -17,13 +17,14 @@ LAYERS = [
     ("cluster",),
     ("capture", "azure", "kind", "netns"),
     ("collect",),
+    ("explain",),
     ("experiments", "measure"),
     ("chain",),
     ("source",),
     ("doctor",),
     ("findings", "lab", "run_book", "on_aks"),
     ("claims",),
-    ("decisions",),
+    ("decisions", "promotion"),
     ("notebooks", "frames"),
     ("report",),
     ("cli",),
@@ -31,7 +32,7 @@ LAYERS = [
 #: These stand aside: pure functions of frames, which know the schema and nothing else of labkit.
 ASIDE = {"analysis": {"errors", "schema", "analysis"}, "figures": {"errors", "schema", "figures"}}
 #: These may use what stands aside.
-USES_ASIDE = {"claims", "report", "notebooks", "frames", "cli"}
+USES_ASIDE = {"claims", "explain", "report", "notebooks", "frames", "cli"}
 HEAVY = ("pandas", "numpy", "scipy", "matplotlib", "nbformat", "papermill", "nbclient", "nbconvert", "kubernetes", "azure", "scapy")  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

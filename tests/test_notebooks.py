@@ -18,6 +18,7 @@ from labkit.notebooks.book import Notebook, given
 from labkit.notebooks.execute import Job, execute
 from labkit.notebooks.gate import alike, hold
 from labkit.notebooks.kernels import Kernels
+from tests.conftest import arm
 
 HERE = Path(__file__).parent / "notebooks"
 TINY = {n.name: n for n in discover(HERE)}
@@ -27,13 +28,16 @@ class Seen:
     """Remembers what it was told."""
 
     def __init__(self):
-        self.begun, self.outcomes = [], []
+        self.begun, self.outcomes, self.doings = [], [], []
 
     def started(self, notebook):
         self.begun.append(notebook)
 
     def ended(self, outcome):
         self.outcomes.append(outcome)
+
+    def told(self, arm, doing):
+        self.doings.append((arm, doing))
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +186,11 @@ def test_a_finding_is_kept_once(tmp_path):
 def test_run_json_pins_the_arms_down(done):
     read = Run.open(done.path)
     assert read.about == done.about
-    arm = read.about["arms"]["cilium"]
-    assert arm["source"] == "replay:cilium"
-    assert arm["origin"] == "live"
-    assert "Not AKS" in arm["note"]
-    assert len(arm["replies_sha256"]) == 64
+    told = read.about["arms"]["cilium"]
+    assert told["source"] == "replay:cilium"
+    assert told["origin"] == "live"
+    assert "Not AKS" in told["note"]
+    assert len(told["replies_sha256"]) == 64
     assert read.about["parameters"]["count"] == "2"
     assert read.about["ended_at"] > read.about["started_at"]
 
@@ -289,7 +293,7 @@ def test_an_interrupt_ends_kernels_and_keeps_what_was_done(tmp_path):
     assert (out / "report" / "index.html").is_file()
 
 
-ARMS = {"overlay": "replay:overlay-vxlan", "cilium": "replay:cilium"}
+ARMS = {"overlay": arm("overlay-vxlan"), "cilium": arm("cilium")}
 
 
 def test_arms_that_differ_in_what_must_be_equal_are_not_measured():

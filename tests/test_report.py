@@ -31,6 +31,9 @@ class Quiet:
     def ended(self, outcome):
         pass
 
+    def told(self, arm, doing):
+        pass
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

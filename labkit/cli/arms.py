@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labkit.cli import arms_show
+from labkit.cli import arms_show, leftovers
 from labkit.errors import ParameterError
 from labkit.exec.tool import Tools
 from labkit.provision.pace import Pace
@@ -127,14 +127,37 @@ def up(
 
 def down(
     context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="[netns]", help="netns: labs of namespaces that nobody holds any more")
+    ] = "",
     *,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME=live:CONTEXT", help="what runs left on a cluster; repeat it"),
+    ] = None,
+    allow_context: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="a context whose cluster labkit did not make")
+    ] = None,
     plan: PlanFile = Path("plan.toml"),
     folder: Folder = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the arms of a plan, and wait until nothing of them answers any more."""
-    outside = _outside(context)
+    """Remove the arms of a plan, and wait until nothing of them answers any more; or what runs left on an arm."""
+    if what not in ("", "netns"):
+        raise ParameterError(
+            f"down {what!r}: write `down netns`, `down --arm NAME=live:CONTEXT` or `down --plan FILE`"
+        )
+    if what:
+        leftovers.of_namespaces(as_json=as_json)
+        return
+    if arm:
+        leftovers.of_arms(arm, allow_context or [], yes=yes, as_json=as_json)
+        return
+    _down_of_plan(_outside(context), plan, folder, yes=yes, as_json=as_json)
+
+
+def _down_of_plan(outside: Outside, plan: Path, folder: Path | None, *, yes: bool, as_json: bool) -> None:
     read_plan = read(plan, outside.environ)
     state = State.open(folder or _folder(read_plan), read_plan)
     merged = Path(state.about["merged"]) if state.about.get("merged") else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from labkit.notebooks import Outcome, Run, Watch
 
-__all__ = ["as_json", "near", "pairs", "progress", "run_summary", "run_text", "table", "tally"]
+__all__ = ["as_json", "named", "near", "pairs", "progress", "run_summary", "run_text", "table", "tally"]
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -67,6 +67,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
+def named(folder: Path) -> list[str]:
+    """The notebooks of a run. Raises what `Run.open` raises."""
+    from labkit.notebooks import Run  # noqa: PLC0415
+
+    return [entry["name"] for entry in Run.open(folder).about["notebooks"]]
+
+
 def tally(findings: Iterable[Finding], arms: Iterable[str]) -> dict[str, dict[str, int]]:
     """Findings by arm and verdict; a comparison of two counts for its first arm."""
     counts = {arm: Counter[str]() for arm in arms}
@@ -82,6 +89,8 @@ def run_summary(run: Run, page: Path | None) -> dict[str, Any]:
         "run": str(run.path),
         **{key: run.about[key] for key in kept},
         "findings": tally(run.findings(), run.about["arms"]),
+        "recordings": {arm: str(run.recording(arm)) for arm in run.live},
+        "unanswered": run.unanswered(),
         "report": str(page) if page else None,
     }
 
@@ -98,10 +107,19 @@ def run_text(run: Run, page: Path | None) -> str:
         f"  executed so far: {near(run.executed(n['name']))}"
         for n in run.failures
     ]
+    if unanswered := run.unanswered():
+        rows = [(one["arm"], one["asked"], one["reason"].partition(": ")[2][:100]) for one in unanswered]
+        parts.append(table(("arm", "not answered", "because"), rows))
     ended = Counter(n["status"] for n in run.about["notebooks"])
     parts.append(
         f"{ended.total()} notebooks in {run.about['seconds']:.1f} s: "
         + ", ".join(f"{count} {status}" for status, count in ended.items())
+        + "".join(f"\nrecording of {arm}  {near(path)}" for arm in run.live if (path := run.recording(arm)))
+        + (
+            f"\nlabkit run --resume {near(run.path)}  asks what is missing"
+            if run.live and run.status != "complete"
+            else ""
+        )
         + f"\n{'report  ' + near(page) if page else 'run  ' + near(run.path)}"
     )
     return "\n\n".join(part for part in parts if part.strip())
@@ -131,7 +149,16 @@ def said(outcome: Outcome) -> str:
 
 
 class Lines:
-    """A line for each notebook that ends."""
+    """A line for each notebook that ends, and for what live arms begin to do."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+
+    def told(self, arm: str, doing: str) -> None:
+        """What an arm does that it did not before."""
+        if doing and self._told.get(arm) != doing:
+            typer.echo(f"{arm}: {doing}", err=True)
+        self._told[arm] = doing
 
     def started(self, notebook: str) -> None:
         """Nothing yet worth a line."""
@@ -142,12 +169,17 @@ class Lines:
 
 
 class Board:
-    """All notebooks, and the seconds that each runs or ran."""
+    """What live arms are doing, and all notebooks with the seconds that each runs or ran."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._begun: dict[str, float] = {}
         self._ended: dict[str, Outcome] = {}
         self._names = names
+        self._arms: dict[str, str] = {}
+
+    def told(self, arm: str, doing: str) -> None:
+        """Shown above the notebooks."""
+        self._arms[arm] = doing
 
     def started(self, notebook: str) -> None:
         """From now on its seconds count."""
@@ -162,6 +194,8 @@ class Board:
         from rich.table import Table  # noqa: PLC0415
 
         grid = Table.grid(padding=(0, 2))
+        for arm, doing in list(self._arms.items()):
+            grid.add_row("[cyan]◦[/]" if doing else "[dim]·[/]", f"arm {arm}", doing)
         for name in self._names:
             grid.add_row(*self._row(name))
         return grid

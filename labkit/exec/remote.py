@@ -8,6 +8,7 @@ bytes it announces.
     <- {"id": "r00001", "started_at": "…", "duration_s": 0.01, "exit_code": 0, "stdout": 312, "stderr": 0}
        and 312 bytes
     <- {"error": "NoTarget", "message": "…", "details": {}}     where there is no reply
+    <- {"defect": "KeyError: 'x'"}                              where who serves it is at fault
     -> {}                                                       asks for `about`
 
 Only this user can open the socket: its folder is made with mode 0700.
@@ -19,6 +20,7 @@ import contextlib
 import json
 import logging
 import socketserver
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -26,8 +28,8 @@ from datetime import datetime
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import TYPE_CHECKING, Any
 
-from labkit import errors
-from labkit.errors import ConnectionLost, LabError, RequestError
+from labkit.errors import ConnectionLost, LabError
+from labkit.exec.failure import error_from, told
 from labkit.exec.request import Apply, Delete, Reply, request_from_json
 
 if TYPE_CHECKING:
@@ -55,23 +57,27 @@ class Remote:
         if isinstance(request, Apply | Delete):
             asked["manifest"] = request.manifest
         try:
-            told, body = self._call(asked)
+            head, body = self._call(asked)
         except (OSError, ValueError, EOFError) as error:
             raise ConnectionLost(
                 f"what serves this arm gave no answer to {request.words[:120]} ({error or 'it ended'}); "
                 "start the run again",
                 request,
             ) from None
-        if "error" in told:
-            raise _error(told, request)
+        if "defect" in head:
+            raise RuntimeError(
+                f"a defect of what serves this arm: {head['defect']}; its log has the traceback"
+            )
+        if "error" in head:
+            raise error_from(head, request)
         return Reply(
-            id=told["id"],
+            id=head["id"],
             request=request,
-            started_at=datetime.fromisoformat(told["started_at"]),
-            duration_s=told["duration_s"],
-            exit_code=told["exit_code"],
-            stdout=body[: told["stdout"]],
-            stderr=body[told["stdout"] :],
+            started_at=datetime.fromisoformat(head["started_at"]),
+            duration_s=head["duration_s"],
+            exit_code=head["exit_code"],
+            stdout=body[: head["stdout"]],
+            stderr=body[head["stdout"] :],
         )
 
     def wait(self, seconds: float) -> None:
@@ -86,26 +92,16 @@ class Remote:
             there.connect(str(self._path))
             there.sendall(json.dumps(asked).encode() + b"\n")
             with there.makefile("rb") as answer:
-                told: dict[str, Any] = json.loads(answer.readline() or b"null") or _end()
-                length = told.get("stdout", 0) + told.get("stderr", 0)
+                head: dict[str, Any] = json.loads(answer.readline() or b"null") or _end()
+                length = head.get("stdout", 0) + head.get("stderr", 0)
                 body = answer.read(length)
         if len(body) != length:
             _end()
-        return told, body
+        return head, body
 
 
 def _end() -> Any:  # noqa: ANN401
     raise EOFError("it ended in the middle")
-
-
-def _error(told: dict[str, Any], request: Request) -> LabError:
-    """The error of the other side: one that carries a request carries this one."""
-    kind: Any = getattr(errors, told["error"], RequestError)
-    if issubclass(kind, RequestError):
-        found: LabError = kind(told["message"], request, **told["details"])
-    else:
-        found = kind(*told["details"].values()) if told["details"] else kind(told["message"])
-    return found
 
 
 class Server(contextlib.AbstractContextManager["Server"]):
@@ -116,12 +112,21 @@ class Server(contextlib.AbstractContextManager["Server"]):
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
+                answer = _answer(executor, json.loads(self.rfile.readline()))
                 with contextlib.suppress(OSError):  # whoever asked has gone
-                    self.wfile.write(_answer(executor, json.loads(self.rfile.readline())))
+                    self.wfile.write(answer)
 
         class Listener(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
             request_queue_size = 128
+
+            def handle_error(self, request: Any, client_address: object) -> None:  # noqa: ANN401, ARG002
+                error = sys.exception()
+                log.error("a request could not be served", exc_info=error)
+                with contextlib.suppress(OSError):
+                    request.sendall(
+                        json.dumps({"defect": f"{type(error).__name__}: {error}"}).encode() + b"\n"
+                    )
 
         self._listener = Listener(str(path), Handler)
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
@@ -146,7 +151,7 @@ def _answer(executor: Executor, asked: dict[str, Any]) -> bytes:
     try:
         reply = executor.run(request)
     except LabError as error:
-        return json.dumps(_told(error)).encode() + b"\n"
+        return json.dumps(told(error)).encode() + b"\n"
     head = {
         "id": reply.id,
         "started_at": reply.started_at.isoformat(),
@@ -156,12 +161,3 @@ def _answer(executor: Executor, asked: dict[str, Any]) -> bytes:
         "stderr": len(reply.stderr),
     }
     return json.dumps(head).encode() + b"\n" + reply.stdout + reply.stderr
-
-
-def _told(error: LabError) -> dict[str, Any]:
-    details: dict[str, Any] = {}
-    if isinstance(error, errors.ApiError):
-        details = {"status": error.status, "reason": error.reason}
-    if isinstance(error, errors.MissingFeature):
-        details = {"arm": error.arm, "reason": error.reason}
-    return {"error": type(error).__name__, "message": str(error), "details": details}

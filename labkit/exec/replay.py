@@ -25,10 +25,11 @@ class Replay:
         return self.recording.about
 
     def run(self, request: Request) -> Reply:
-        """The recorded reply. Raises ReplayMiss, naming the nearest recorded requests."""
+        """The recorded reply, or the error that was recorded instead. Raises ReplayMiss, naming the nearest
+        recorded requests, where there is neither."""
         reply = self.recording.find(request)
         if reply is None:
-            raise ReplayMiss(self._miss(request), request)
+            raise self.recording.failure(request) or ReplayMiss(self._miss(request), request)
         return reply
 
     def wait(self, seconds: float) -> None:

@@ -5,6 +5,8 @@
     kernels  where the kernels of a run come from, and how they all end
     execute  one notebook through papermill; many at once
     gate     arms that are measured must be alike
+    holding  the live arms of a run, held once and served to its kernels
+    running  a run, from its checks to its end; and going on with one
     runs     the folder a run leaves
     golden   the outputs that are committed with the notebooks
 
@@ -15,9 +17,10 @@ papermill and nbformat take over a second to import, so they are imported inside
 from labkit.notebooks.book import Notebook, discover, find_folder, select
 from labkit.notebooks.execute import Outcome, Watch
 from labkit.notebooks.golden import refresh
-from labkit.notebooks.runs import Run, run
+from labkit.notebooks.running import resume, run
+from labkit.notebooks.runs import Run
 
 __all__ = [
     "Notebook", "Outcome", "Run", "Watch",
-    "discover", "find_folder", "refresh", "run", "select",
+    "discover", "find_folder", "refresh", "resume", "run", "select",
 ]  # fmt: skip

@@ -56,6 +56,9 @@ class Watch(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """A notebook has ended, well or not."""
 
+    def told(self, arm: str, doing: str) -> None:
+        """What a live arm is doing now; empty when it has ended. Any thread may tell."""
+
 
 def execute(job: Job, kernels: Kernels) -> Outcome:
     """Run one notebook. Its failure is part of the outcome, not raised."""

@@ -60,6 +60,7 @@ class Kernels:
 
     They talk over sockets in a folder of their own, which only this user can open: no TCP port, and no
     clash between kernels that start at the same time. Leaving the `with` ends those that still run.
+    What is put into `environ` is in the environment of kernels that start after that.
     """
 
     def __init__(self, modules: Iterable[str], *, nursery: bool = hasattr(os, "fork")) -> None:
@@ -68,6 +69,7 @@ class Kernels:
         self._nursery: subprocess.Popen[str] | None = None
         self._one_order = threading.Lock()
         self._managers: list[AsyncKernelManager] = []
+        self.environ: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._folder = tempfile.mkdtemp(prefix="labkit-")
@@ -110,6 +112,7 @@ class Kernels:
             async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:  # noqa: ANN401
                 pid = kernels.fork(kernel_cmd, options.get("cwd"))
                 if pid is None:
+                    options["env"] = {**(options.get("env") or os.environ), **kernels.environ}
                     await super()._async_launch_kernel(kernel_cmd, **options)
                     return
                 provisioner: Any = self.provisioner
@@ -123,7 +126,11 @@ class Kernels:
         """The pid of a kernel forked for this command, or None where there is no nursery (any more)."""
         if self._nursery is None or "-f" not in command:
             return None
-        order = {"argv": command[command.index("-f") :], "cwd": cwd or str(os.getcwd())}  # noqa: PTH109
+        order = {
+            "argv": command[command.index("-f") :],
+            "cwd": cwd or str(os.getcwd()),  # noqa: PTH109
+            "environ": self.environ,
+        }
         with self._one_order, contextlib.suppress(OSError, ValueError):
             assert self._nursery.stdin and self._nursery.stdout  # noqa: S101, PT018  (both are pipes)
             self._nursery.stdin.write(json.dumps(order) + "\n")

@@ -4,8 +4,8 @@ Starting an ordinary kernel and importing pandas, matplotlib and labkit costs tw
 times over in a run. Here it is paid once, while the parent imports papermill; a forked kernel is ready
 at once. It is ipykernel as ever: only what it would have imported is there already.
 
-One line of JSON a kernel on stdin, `{"argv": ["-f", "<connection file>", …], "cwd": "…"}`; its pid on
-stdout. The end of stdin is the end of the nursery; its kernels notice that their parent has gone.
+One line of JSON a kernel on stdin, `{"argv": ["-f", "<connection file>", …], "cwd": "…", "environ": {}}`;
+its pid on stdout. The end of stdin is the end of the nursery; its kernels notice that their parent has gone.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main(orders: IO[str], answers: IO[str], modules: list[str]) -> None:
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            os.environ |= order["environ"]
             become_kernel(order["argv"], order["cwd"])
         answers.write(f"{pid}\n")
         answers.flush()

@@ -1,9 +1,11 @@
 """The folder a run leaves: what was run on what, and what came of it.
 
 runs/<utc>-<arms>/
-  run.json         arms with origin, note and checksum; parameters; how each notebook ended
+  run.json         arms with origin, note and checksum; parameters; how each notebook ended, or what runs now
+  recordings/      what live arms answered, a recording each
   notebooks/       the executed notebooks
   tables/ figures/ what they left (Parquet and CSV, SVG and PNG)
+  unanswered.jsonl what live arms failed to answer, if anything
   findings.json    every claim's verdict on every arm, once
   decisions.json   what to decide, where a notebook says so
   report/          what `labkit.report.build` makes of all that
@@ -11,30 +13,34 @@ runs/<utc>-<arms>/
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import labkit
 from labkit.decisions import MIME as DECISIONS
-from labkit.errors import LabError, ParameterError, ReportError
-from labkit.findings import MIME, Finding
-from labkit.notebooks.book import default_arms, given
-from labkit.notebooks.execute import Job, Outcome, Watch, execute_all
-from labkit.notebooks.gate import hold
-from labkit.notebooks.kernels import Kernels
-from labkit.source import connect
+from labkit.errors import ParameterError, ReportError
+from labkit.exec.recording import Recording
+from labkit.findings import MIME, NOT_ANSWERED, Finding
+from labkit.lab import UNANSWERED
+from labkit.source import connect, find_recording, is_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from labkit.notebooks.book import Notebook
+    from labkit.notebooks.execute import Outcome
 
-__all__ = ["Run", "run"]
+__all__ = ["RECORDINGS", "Run", "begin"]
+
+#: Where the recordings of a run's live arms are, in its folder.
+RECORDINGS = "recordings"
+#: What run.json says of an arm, from the header of its recording.
+TOLD = ("name", "origin", "note", "recorded_at", "recorder")
 
 
 @dataclass(slots=True)
@@ -43,6 +49,7 @@ class Run:
 
     path: Path
     about: dict[str, Any]
+    _saving: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -59,7 +66,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`complete`, `failed` (a notebook did), `partial` (interrupted), or `running` (killed, if nobody runs it)."""
+        """`complete`, `failed` (a notebook did, or the arms could not be put back), `partial` (interrupted, or
+        a live arm left questions open), or `running` (killed, if nobody runs it: `now` says where)."""
         return str(self.about["status"])
 
     @property
@@ -79,30 +87,84 @@ class Run:
         """Where the executed copy of a notebook is."""
         return self.path / "notebooks" / f"{name}.ipynb"
 
+    @property
+    def live(self) -> list[str]:
+        """The arms that were live in it, each with a recording of its own."""
+        return [arm for arm, about in self.about["arms"].items() if "recording" in about]
+
+    def sources(self) -> dict[str, str]:
+        """The source of each arm, as it was given."""
+        return {arm: about["source"] for arm, about in self.about["arms"].items()}
+
+    def recording(self, arm: str) -> Path | None:
+        """Where the replies of an arm are: in this run if it was live, else where its source says."""
+        about = self.about["arms"].get(arm, {})
+        if arm in self.live:
+            return self.path / RECORDINGS / arm
+        kind, _, name = str(about.get("source", "")).partition(":")
+        return find_recording(name) if kind == "replay" else None
+
+    def unanswered(self) -> list[dict[str, str]]:
+        """What live arms failed to answer: arm, asked, reason."""
+        return list(self.about.get("unanswered", []))
+
     def save(self) -> None:
-        """Write run.json."""
-        _write(self.path / "run.json", self.about)
+        """Write run.json whole: whoever reads it sees the old one or the new one."""
+        with self._saving:
+            new = self.path / "run.json.new"
+            _write(new, self.about)
+            new.replace(self.path / "run.json")
+
+    def note(self, notebook: str, **facts: Any) -> None:  # noqa: ANN401  (whatever JSON holds)
+        """Say something of a notebook, on disk before this returns."""
+        for entry in self.about["notebooks"]:
+            if entry["name"] == notebook:
+                entry.update(facts)
+        self.save()
 
     def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Note how the notebooks ended, and gather what they found."""
         ended = {outcome.notebook: outcome for outcome in outcomes}
         self.about["notebooks"] = [entry | _told(ended[entry["name"]]) for entry in self.about["notebooks"]]
         statuses = {outcome.status for outcome in ended.values()}
-        worst = (
-            "partial"
-            if statuses & {"interrupted", "not run"}
-            else "failed"
-            if "failed" in statuses
-            else "complete"
-        )
+        executed = [self.executed(name) for name in ended]
+        latest = {_identity(entry): entry for entry in reversed(list(_outputs(executed, MIME)))}
+        findings = list(reversed(latest.values()))
+        _write(self.path / "findings.json", findings)
+        _write(self.path / "decisions.json", list(_outputs(executed, DECISIONS)))
+        open_questions = self._open_questions(findings)
+        if statuses & {"interrupted", "not run"}:
+            status = "partial"
+        elif "failed" in statuses:
+            status = "failed"
+        else:
+            status = "partial" if open_questions else "complete"
         now = datetime.now(UTC)
         spent = now - datetime.fromisoformat(self.about["started_at"])
-        self.about |= {"status": worst, "ended_at": now.isoformat(), "seconds": spent.total_seconds()}
-        executed = [self.executed(name) for name in ended]
-        findings = {_identity(entry): entry for entry in reversed(list(_outputs(executed, MIME)))}
-        _write(self.path / "findings.json", list(reversed(findings.values())))
-        _write(self.path / "decisions.json", list(_outputs(executed, DECISIONS)))
+        self.about |= {"status": status, "ended_at": now.isoformat(), "seconds": spent.total_seconds()}
+        if open_questions:
+            self.about["unanswered"] = open_questions
         self.save()
+
+    def seal(self) -> None:
+        """Note what the recordings of the live arms hold, now that nothing is added to them."""
+        for arm in self.live:
+            path = self.recording(arm)
+            if path is not None and (path / "recording.json").is_file():
+                self.about["arms"][arm].update(_pinned(Recording.open(path)))
+        self.save()
+
+    def _open_questions(self, findings: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """What live arms failed to answer, to collectors and to claims."""
+        file = self.path / UNANSWERED
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        asked = [json.loads(line) for line in lines]
+        asked += [
+            {"arm": " vs ".join(arms), "asked": f["claim"], "reason": f["reason"]}
+            for f in findings
+            if f["reason"].startswith(NOT_ANSWERED) and (arms := _live_of(f))
+        ]
+        return list({(one["arm"], one["asked"]): one for one in asked}.values())
 
     def _read(self, name: str) -> list[Any]:
         file = self.path / name
@@ -112,39 +174,15 @@ class Run:
             raise ReportError(f"{file} cannot be read ({error}); run the notebooks again") from None
 
 
-def run(
+def begin(
     notebooks: Sequence[Notebook],
-    watch: Watch,
-    *,
-    arms: Mapping[str, str] | None = None,
-    settings: Mapping[str, str] | None = None,
-    out: Path | None = None,
-    jobs: int | None = None,
-    allow: Sequence[str] = (),
+    sources: Mapping[str, str],
+    settings: Mapping[str, str],
+    out: Path | None,
+    **terms: Any,  # noqa: ANN401  (whatever JSON holds)
 ) -> Run:
-    """Run notebooks on arms (else on those they start with), and leave a folder.
-
-    `out` is that folder, else one of its own under `runs/`. Raises ParameterError for a setting that no
-    notebook takes and for a folder that cannot be used, SourceError and RecordingError for an arm that
-    cannot be had, ParityError for arms to be measured that differ in more than `allow` names; all of them
-    before anything is run. A notebook that fails is noted and stops no other.
-    """
-    with Kernels(name for notebook in notebooks for name in notebook.modules) as kernels:
-        chosen = given(notebooks, settings or {})
-        sources = dict(arms or default_arms(notebooks))
-        hold(sources, allow)
-        made = _new(notebooks, sources, settings or {}, out)
-        common = {"arms": sources, "out": str(made.path), "allow": list(allow)}
-        works = [Job(n, made.executed(n.name), _told_to(n, common) | chosen[n.name]) for n in notebooks]
-        took = _earlier(made)  # the longest starts first; the number of cells is a guess
-        works.sort(key=lambda job: took.get(job.notebook.name, len(job.notebook.cells) / 10), reverse=True)
-        made.finish(execute_all(works, kernels, jobs, watch))
-    return made
-
-
-def _new(
-    notebooks: Sequence[Notebook], sources: Mapping[str, str], settings: Mapping[str, str], out: Path | None
-) -> Run:
+    """Make the folder of a run. Raises ParameterError where there is something in it already, SourceError and
+    RecordingError for a replay that cannot be had."""
     arms = {arm: _arm(arm, source) for arm, source in sources.items()}
     started = datetime.now(UTC)
     path = out or Path("runs") / f"{started:%Y%m%dT%H%M%SZ}-{'-'.join(arms) or 'no-arms'}"
@@ -155,6 +193,7 @@ def _new(
         "arms": arms,
         "parameters": dict(settings),
         "notebooks": [{"name": n.name, "title": n.title, "status": "not run"} for n in notebooks],
+        **terms,
     }
     made = Run(path.resolve(), about)
     try:
@@ -171,29 +210,23 @@ def _new(
 
 
 def _arm(arm: str, source: str) -> dict[str, Any]:
-    """Who the arm is: the header of its recording, and the checksum that pins down what it says."""
+    """Who the arm is: the header of its recording, and the checksum that pins down what it says.
+
+    Of a live arm that is known when it has been opened, and when it has been closed.
+    """
+    if is_live(source):
+        return {"source": source, **dict.fromkeys(TOLD, ""), "recording": f"{RECORDINGS}/{arm}"}
     cluster = connect(source, arm)
-    about = {key: cluster.about.get(key, "") for key in ("name", "origin", "note", "recorded_at", "recorder")}
     recording = getattr(cluster.executor, "recording", None)
-    if recording is not None:
-        replies = (recording.path / "replies.jsonl").read_bytes()  # they hold the checksums of the blobs
-        about |= {"replies": len(recording), "replies_sha256": hashlib.sha256(replies).hexdigest()}
+    about = {key: cluster.about.get(key, "") for key in TOLD}
     cluster.close()
-    return {"source": source, **about}
+    return {"source": source, **about, **(_pinned(recording) if recording else {})}
 
 
-def _told_to(notebook: Notebook, common: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that every notebook gets, where it takes them."""
-    return {name: value for name, value in common.items() if name in notebook.parameters}
-
-
-def _earlier(made: Run) -> dict[str, float]:
-    """Seconds that each notebook took in the run before this one in the same folder."""
-    before = sorted(file.parent for file in made.path.parent.glob("*/run.json") if file.parent != made.path)
-    for path in reversed(before):
-        with contextlib.suppress(LabError):
-            return {n["name"]: n["seconds"] for n in Run.open(path).about["notebooks"] if n["status"] == "ok"}
-    return {}
+def _pinned(recording: Recording) -> dict[str, Any]:
+    """How many replies there are, and the checksum of them; they hold those of the blobs."""
+    replies = (recording.path / "replies.jsonl").read_bytes()
+    return {"replies": len(recording), "replies_sha256": hashlib.sha256(replies).hexdigest()}
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -211,6 +244,12 @@ def _outputs(executed: Iterable[Path], mime: str) -> Iterable[dict[str, Any]]:
             for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
                 for output in cell.get("outputs", []):
                     yield from output.get("data", {}).get(mime, [])
+
+
+def _live_of(finding: Mapping[str, Any]) -> list[str]:
+    """The arms of a finding that were live."""
+    sides = ((finding["arm"], finding["source"]), (finding["versus"], finding["versus_source"]))
+    return [arm for arm, source in sides if is_live(source)]
 
 
 def _identity(finding: Mapping[str, Any]) -> tuple[str, str, str]:

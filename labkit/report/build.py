@@ -51,7 +51,8 @@ class Report:
             "run": run,
             "arms": self.arms,
             "claims": self.claims,
-            "replayed": bool(self.arms) and all(arm.source.startswith("replay:") for arm in self.arms),
+            "replayed": bool(self.arms) and not self.run.live,
+            "unanswered": self.run.unanswered(),
             "verdicts": VERDICTS,
             "marks": MARKS,
             "colours": {arm.name: arm.colour for arm in self.arms},
@@ -89,7 +90,7 @@ class Report:
 
     def _claims(self, pages: dict[str, Page]) -> None:
         """A page for each claim: its findings, each with the replies it rests on."""
-        library = Library()
+        library = Library({arm: path for arm in self.run.live if (path := self.run.recording(arm))})
         titles = {entry["name"]: entry["title"] for entry in self.run.about["notebooks"]}
         for row in self.claims.values():
             shown_in = {name: titles[name] for name, page in pages.items() if row.id in page.claims}

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabError
-from labkit.source import connect
+from labkit.source import connect, is_live
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from labkit.exec.recording import Recording
     from labkit.exec.request import Reply
     from labkit.findings import Finding
@@ -44,8 +47,9 @@ class Evidence:
 
 @dataclass(slots=True)
 class Library:
-    """Opens each source once. Only a replay keeps its replies: of others there is nothing to show."""
+    """Opens each recording once: those of a run's live arms, by arm, else what a source replays."""
 
+    recordings: Mapping[str, Path] = field(default_factory=dict)
     _open: dict[str, Recording | str] = field(default_factory=dict)
 
     def evidence(self, finding: Finding) -> list[Evidence]:
@@ -55,7 +59,9 @@ class Library:
     def _one(self, finding: Finding, reply_id: str) -> Evidence:
         other = reply_id.startswith(VERSUS)
         arm = finding.versus if other else finding.arm
-        recording = self._recording(finding.versus_source if other else finding.source)
+        source = finding.versus_source if other else finding.source
+        path = self.recordings.get(arm)
+        recording = self._recording(f"replay:{path}" if path else source)
         if isinstance(recording, str):
             return Evidence(reply_id, arm, problem=recording)
         try:
@@ -74,6 +80,8 @@ class Library:
 
 
 def _recording(source: str) -> Recording | str:
+    if is_live(source):
+        return f"{source} was asked live, and what it answered then is not in this run"
     try:
         recording: Recording | None = getattr(connect(source).executor, "recording", None)
     except LabError as error:

@@ -23,6 +23,10 @@ ORIGINS = {
     "netns": "recorded in network namespaces, not from a cluster",
     "synthetic": "synthetic: written by hand, not measured",
 }
+MEASURED = {
+    "live": "measured in this run on a running cluster",
+    "netns": "measured in this run in network namespaces, not on a cluster",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def arms_of(about: Mapping[str, Any], findings: Iterable[Finding]) -> list[Arm]:
         Arm(
             name=name,
             source=arm["source"],
-            origin=ORIGINS.get(arm["origin"], arm["origin"]),
+            origin=_origin(arm),
             note=arm["note"],
             recorded_at=arm["recorded_at"],
             checksum=arm.get("replies_sha256", ""),
@@ -81,6 +85,12 @@ def arms_of(about: Mapping[str, Any], findings: Iterable[Finding]) -> list[Arm]:
         )
         for i, (name, arm) in enumerate(about["arms"].items())
     ]
+
+
+def _origin(arm: Mapping[str, Any]) -> str:
+    """Where its answers come from, in words; of an arm that was live, that it was."""
+    words = MEASURED if "recording" in arm else ORIGINS
+    return str(words.get(arm["origin"], arm["origin"]))
 
 
 def by_topic(findings: Iterable[Finding], arms: Iterable[str]) -> dict[str, list[ClaimRow]]:

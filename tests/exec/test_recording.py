@@ -1,15 +1,30 @@
 """Bad recordings are refused with the thing and the remedy; good ones round-trip to the same bytes."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
-from labkit.errors import RecordingError, RecordingFormatError, ReplayMiss
-from labkit.exec import Exec, Read, Reply
+from labkit.errors import (
+    ApiError,
+    ConnectionLost,
+    MissingFeature,
+    NoTarget,
+    RecordingError,
+    RecordingFormatError,
+    ReplayMiss,
+)
+from labkit.exec import Apply, Exec, Read, Reply
+from labkit.exec.format import write_header
 from labkit.exec.recording import Recorder, Recording
+from labkit.exec.redaction import Redaction
 from labkit.exec.replay import Replay
 from tests.conftest import RECORDINGS, arm
 
@@ -24,10 +39,8 @@ QUESTIONS = [
 class Parrot:
     """Answers every request with what it was told to say."""
 
-    about = ABOUT
-
-    def __init__(self, *says: bytes) -> None:
-        self.says = list(says)
+    def __init__(self, *says: bytes, origin: str = "synthetic") -> None:
+        self.says, self.about = list(says), {**ABOUT, "origin": origin}
 
     def run(self, request):
         when = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -80,7 +93,7 @@ def test_a_real_recording_passes_through_a_recorder_unchanged(name, tmp_path):
     again = Recording.open(tmp_path / "again")
     assert len(again) == len(source)
     for request in source.requests():
-        old, new = source.find(request), again.find(request)
+        old, new = Redaction().reply(source.find(request)), again.find(request)
         assert (old.stdout, old.exit_code, old.started_at) == (new.stdout, new.exit_code, new.started_at)
 
 
@@ -202,3 +215,152 @@ def test_a_recording_is_copied_and_found_by_path(tmp_path):
     copy = tmp_path / "mine"
     shutil.copytree(arm("overlay-routed").executor.recording.path, copy)
     assert len(Recording.open(copy)) == len(arm("overlay-routed").executor.recording)
+
+
+def test_a_recording_says_that_it_is_written_until_it_is_ended(tmp_path):
+    recorder = Recorder(Parrot(b"one"), tmp_path / "now", about={"plan": "quick"})
+    recorder.run(QUESTIONS[0])
+    during = Recording.open(tmp_path / "now")
+    assert (len(during), during.about["plan"], during.about["ended_at"]) == (1, "quick", None)
+    assert "not ended" in during.verify()[0]
+    recorder.close()
+    recorder.close()
+    assert Recording.open(tmp_path / "now").verify() == []
+    with pytest.raises(ConnectionLost, match="its run has ended"):
+        recorder.run(QUESTIONS[1])
+
+
+def killed(path, says):
+    """What is left of a recording whose writer was killed after it had written this much."""
+    recorder = Recorder(Parrot(*says), path)
+    for question in QUESTIONS[: len(says)]:
+        recorder.run(question)
+    recorder.close()
+    write_header(path, {**Recording.open(path).about, "ended_at": None})
+
+
+def test_whatever_is_cut_of_the_last_line_the_rest_is_readable_and_goes_on(tmp_path):
+    killed(tmp_path / "whole", [b"one", b"\xff\x00", b"three"])
+    text = (tmp_path / "whole" / "replies.jsonl").read_bytes()
+    last = text.rindex(b"\n", 0, -1) + 1
+    for cut in range(last, len(text), 7):
+        path = tmp_path / f"cut-{cut}"
+        shutil.copytree(tmp_path / "whole", path)
+        (path / "replies.jsonl").write_bytes(text[:cut])
+        assert [Recording.open(path).find(q).stdout for q in QUESTIONS[:2]] == [b"one", b"\xff\x00"]
+        recorder = Recorder.open(Parrot(b"again"), path)
+        assert recorder.find(QUESTIONS[0]).stdout == b"one"
+        assert [recorder.run(q).stdout for q in QUESTIONS] == [b"one", b"\xff\x00", b"again"]
+        recorder.close()
+        ended = Recording.open(path)
+        assert ended.verify() == []
+        assert ended.about["resumed"][0]["bytes_cut"] == cut - last
+        assert [ended.find(q).id for q in QUESTIONS] == ["r00001", "r00002", "r00003"]
+
+
+def test_a_blob_whose_line_was_never_written_is_removed_when_it_goes_on(tmp_path):
+    killed(tmp_path / "x", [b"one"])
+    (tmp_path / "x" / "blobs" / "r00002.bin").write_bytes(b"of nobody")
+    recorder = Recorder.open(Parrot(b"two"), tmp_path / "x")
+    recorder.run(QUESTIONS[1])
+    recorder.close()
+    assert Recording.open(tmp_path / "x").verify() == []
+
+
+WRITER = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from labkit.exec import Exec, Reply
+from labkit.exec.recording import Recorder
+
+class Endless:
+    about = {"format": 1, "name": "endless", "origin": "netns", "note": "", "namespace": "x"}
+    def run(self, request):
+        n = request.sample
+        said = bytes([255]) * 300_000 if n % 3 == 0 else b"x" * 200_000 if n % 3 == 1 else b"line %d" % n
+        return Reply("", request, datetime.now(UTC), 0.0, 0, said)
+    def close(self): ...
+
+path = Path(sys.argv[1])
+recorder = (Recorder.open if path.exists() else Recorder)(Endless(), path)
+held = (path / "replies.jsonl").read_bytes().count(10)
+for n in range(held, 1_000_000):
+    recorder.run(Exec(step="s", target="node/a", argv=("true",), sample=n))
+    if n == held:
+        print("writes", flush=True)
+"""
+
+
+def test_what_a_killed_writer_wrote_is_whole_each_time(tmp_path):
+    """Killed with no warning, again and again, at moments that nobody chose; each goes on where the last was."""
+    before = 0
+    for turn in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "endless")], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout.readline() == b"writes\n"
+            time.sleep(0.01 + 0.037 * turn)
+            os.kill(writer.pid, signal.SIGKILL)
+        recording = Recording.open(tmp_path / "endless")
+        assert len(recording) > before
+        assert [p for p in recording.verify() if "not ended" not in p and "no reply refers" not in p] == []
+        assert [r.sample for r in recording.requests()] == list(range(len(recording)))
+        before = len(recording)
+    Recorder.open(Parrot(origin="netns"), tmp_path / "endless").close()
+    assert Recording.open(tmp_path / "endless").verify() == []
+
+
+def test_one_from_elsewhere_is_not_gone_on_with(tmp_path):
+    killed(tmp_path / "x", [b"one"])
+    with pytest.raises(RecordingError, match="came from synthetic, this arm is live"):
+        Recorder.open(Parrot(origin="live"), tmp_path / "x")
+
+
+def test_a_change_is_made_each_time_and_recorded_once(tmp_path):
+    change = Apply(step="s", objects=("Pod/x",), manifest="[]")
+    parrot = Parrot(b"created", b"unchanged", b"created again")
+    recorder = Recorder(parrot, tmp_path / "x")
+    assert [recorder.run(change).stdout for _ in range(2)] == [b"created"] * 2
+    recorder.close()
+    recorder = Recorder.open(parrot, tmp_path / "x")
+    assert recorder.run(change).stdout == b"created"
+    assert parrot.says == []
+    recorder.close()
+    assert len(Recording.open(tmp_path / "x")) == 1
+
+
+@pytest.mark.parametrize("error", [
+    NoTarget("no such pod", QUESTIONS[0]),
+    ApiError("pods is forbidden", QUESTIONS[0], status=403, reason="Forbidden"),
+    MissingFeature("mine", "read-only"),
+])  # fmt: skip
+def test_what_got_an_error_gets_it_again_in_a_replay_unless_it_was_answered_later(tmp_path, error):
+    recorder = Recorder(Parrot(b"at last"), tmp_path / "x")
+    for _ in range(3):
+        assert str(recorder.failed(QUESTIONS[0], error)) == str(error)
+    assert (tmp_path / "x" / "failures.jsonl").read_text().count("\n") == 1
+    with pytest.raises(type(error)) as caught:
+        Replay(Recording.open(tmp_path / "x")).run(QUESTIONS[0])
+    assert str(caught.value) == str(error)
+    recorder.run(QUESTIONS[0])
+    recorder.close()
+    assert Replay(Recording.open(tmp_path / "x")).run(QUESTIONS[0]).stdout == b"at last"
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_line(tmp_path):
+    """A file that may not grow stands for a disk that is full."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from tests.exec.test_recording import Parrot, QUESTIONS
+from labkit.exec.recording import Recorder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recorder = Recorder(Parrot(b"one", b"x" * 60_000), Path({str(tmp_path / "x")!r}))
+recorder.run(QUESTIONS[0])
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+recorder.run(QUESTIONS[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RecordingError: cannot write to" in done.stderr
+    assert [r.sample for r in Recording.open(tmp_path / "x").requests()] == [0]

@@ -91,3 +91,12 @@ def test_who_serves_no_more_is_named(served, tmp_path):
     (tmp_path / "arm").unlink()
     with pytest.raises(ConnectionLost, match="start the run again"):
         served.run(Read(step="s", path="/version"))
+
+
+def test_a_defect_of_who_serves_is_no_answer_of_the_arm(tmp_path, caplog):
+    with (
+        Server(Echo(KeyError("x")), tmp_path / "arm"),
+        pytest.raises(RuntimeError, match=r"a defect.*KeyError: 'x'"),
+    ):
+        Remote(tmp_path / "arm").run(ASKED)
+    assert "a request could not be served" in caplog.text

@@ -1,0 +1,125 @@
+"""The objects of the lab, from the YAML beside this module: what they are called, and which images they run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = [
+    "IMAGES",
+    "POLICIES",
+    "Object",
+    "as_manifest",
+    "images",
+    "key",
+    "policies",
+    "scale_services",
+    "workload",
+]
+
+Object = dict[str, Any]
+
+HERE = Path(__file__).parent
+MANIFESTS = HERE / "manifests"
+#: The file that says what is pulled for each image that the manifests name.
+IMAGES = HERE / "images.toml"
+#: What is applied first stands first, as recorded.
+WORKLOAD = (
+    "namespace", "app-frontend", "app-backend", "perf-server", "perf-test-client", "network-analyzer",
+)  # fmt: skip
+#: The policies of the run-book: what denies, and what then allows something.
+POLICIES = (("deny-all",), ("allow-dns-egress", "allow-frontend-to-backend", "allow-frontend-egress"))
+
+
+def key(one: Object) -> str:
+    """The name of an object in its namespace: `Kind/name`."""
+    return f"{one['kind']}/{one['metadata']['name']}"
+
+
+def images(override: Path | None = None) -> dict[str, str]:
+    """The reference of each image; what a file of one's own names, as it names it.
+
+    Raises ParameterError where that file is none, or names an image that the manifests do not have.
+    """
+    known: dict[str, str] = tomllib.loads(IMAGES.read_text())
+    if override is None:
+        return known
+    try:
+        own = tomllib.loads(override.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ParameterError(
+            f"cannot read the images of {override}: {error}; {IMAGES} shows how it looks"
+        ) from None
+    if unknown := sorted(
+        name for name, said in own.items() if name not in known or not isinstance(said, str)
+    ):
+        raise ParameterError(f"{override}: no image {', '.join(unknown)}; there are: {', '.join(known)}")
+    return known | own
+
+
+def workload(namespace: str, references: Mapping[str, str]) -> tuple[Object, ...]:
+    """The namespace and what runs in it, in the order in which it is applied."""
+    objects = [one for file in WORKLOAD for one in _read(file)]
+    for pod in _pods(objects):
+        for container in pod["containers"]:
+            container["image"] = references[container["image"]]
+    return tuple(_in(objects, namespace))
+
+
+def policies(namespace: str, names: Iterable[str]) -> tuple[Object, ...]:
+    """The NetworkPolicies of these names."""
+    known = {one["metadata"]["name"]: one for one in _read("policies")}
+    return tuple(_in([known[name] for name in names], namespace))
+
+
+def scale_services(namespace: str, count: int) -> tuple[Object, ...]:
+    """So many Services on the backends: `scale-00000` and on."""
+    (one,) = _in(_read("scale-service"), namespace)
+    prefix = one["metadata"]["name"]
+    return tuple(
+        {**one, "metadata": {**one["metadata"], "name": f"{prefix}{number:05d}"}} for number in range(count)
+    )
+
+
+def _read(file: str) -> list[Object]:
+    return copy.deepcopy(_parsed(file))
+
+
+@cache
+def _parsed(file: str) -> list[Object]:
+    import yaml  # noqa: PLC0415  (slow to import)
+
+    path = MANIFESTS / f"{file}.yaml"
+    objects: list[Object] = list(yaml.safe_load_all(path.read_text()))
+    return objects
+
+
+def _pods(objects: Iterable[Object]) -> Iterator[Object]:
+    """The specs of the pods that these objects are or make."""
+    for one in objects:
+        spec = one.get("spec", {})
+        if one["kind"] == "Pod":
+            yield spec
+        elif "template" in spec:
+            yield spec["template"]["spec"]
+
+
+def _in(objects: Iterable[Object], namespace: str) -> list[Object]:
+    """The objects in this namespace; a Namespace gets its name."""
+    for one in objects:
+        one["metadata"]["name" if one["kind"] == "Namespace" else "namespace"] = namespace
+    return list(objects)
+
+
+def as_manifest(objects: Iterable[Object]) -> str:
+    """What a request carries: a JSON array."""
+    return json.dumps(list(objects), separators=(",", ":"))

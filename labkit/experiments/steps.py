@@ -1,0 +1,64 @@
+"""A step of an arm as a declared state: the objects that are there while questions are asked in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.errors import ParameterError
+from labkit.experiments.manifests import POLICIES, images, key, policies, scale_services, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labkit.experiments.manifests import Object
+
+__all__ = ["POLICY_STEPS", "WORKLOAD_STEPS", "Step", "service_count", "step"]
+
+#: Steps in which nothing but the workload is there.
+WORKLOAD_STEPS = (
+    "setup", "baseline", "capture", "monitor", "load-balancing", "performance", "policy-none",
+    "policy-removed", "cleanup",
+)  # fmt: skip
+DENY, ALLOW = POLICIES
+#: The policies that hold in the other steps.
+POLICY_STEPS = {"policy-deny-all": DENY, "policy-allow-frontend": (*DENY, *ALLOW)}
+SERVICES = re.compile(r"services-([1-9]\d{0,4}|100000)")
+NAMESPACE = "cni-lab"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The objects of a step, by `Kind/name`, in the order in which they are applied."""
+
+    name: str
+    objects: Mapping[str, Object]
+
+
+def step(name: str, *, namespace: str = NAMESPACE, references: Mapping[str, str] | None = None) -> Step:
+    """The state that a step is. `references` says what is pulled for each image.
+
+    Raises ParameterError for a step that there is not, naming those there are.
+    """
+    added = _added(name, namespace)
+    base = workload(namespace, references if references is not None else images())
+    return Step(name, {key(one): one for one in (*base, *added)})
+
+
+def service_count(name: str) -> int:
+    """How many extra Services a step has."""
+    found = SERVICES.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+def _added(name: str, namespace: str) -> tuple[Object, ...]:
+    """What a step has beside the workload."""
+    if name in WORKLOAD_STEPS:
+        return ()
+    if name in POLICY_STEPS:
+        return policies(namespace, POLICY_STEPS[name])
+    if count := service_count(name):
+        return scale_services(namespace, count)
+    known = ", ".join((*WORKLOAD_STEPS, *POLICY_STEPS))
+    raise ParameterError(f"no step {name!r}; there are: {known}, and services-<number> up to 100000")
