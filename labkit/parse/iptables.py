@@ -8,14 +8,15 @@ same. Matches that have no column here stay readable in `rule`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ParseError
 from labkit.parse.decode import text_of
 from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -62,8 +63,16 @@ BACKEND = Schema("iptables_backend", "Which iptables it is, one row.", key=(), c
 ))  # fmt: skip
 
 CHAIN = re.compile(r":(?P<chain>\S+) (?P<policy>\S+) \[(?P<packets>\d+):(?P<bytes>\d+)\]$")
-RULE = re.compile(r"(?:\[(?P<packets>\d+):(?P<bytes>\d+)\] )?(?P<rule>-A (?P<chain>\S+)(?P<rest>.*))$")
-TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+#: A rule as iptables prints it: first addresses, devices and protocol in this order, last the target. What
+#: stands between differs from rule to rule, but only in a few ways.
+RULE = re.compile(
+    r"^(?:\[(\d+):(\d+)\] )?(-A (\S+)"
+    r"(?: ((?:! )?)-s (\S+))?(?: ((?:! )?)-d (\S+))?(?: ((?:! )?)-i (\S+))?(?: ((?:! )?)-o (\S+))?"
+    r"(?: ((?:! )?)-p (\S+))?"
+    r'(?: -m comment --comment (?:"([^"\\\n]*)"|([^\s"]+)))?(.*?)(?: -j (\S+)(?: --to-destination (\S+))?)?)$',
+    re.MULTILINE,
+)
+OF_CHAIN = re.compile(r"(?:\[\d+:\d+\] )?-A (\S+)")
 VERSION = re.compile(r"ip6?tables v(?P<version>\S+)(?: \((?P<backend>nf_tables|legacy)\))?$")
 
 #: Option of iptables, and the column it fills. Both spellings of port lists mean the same to a reader.
@@ -73,29 +82,34 @@ OPTIONS = {
     "--state": "ct_state", "--dst-type": "dst_type", "--probability": "probability",
     "--comment": "comment", "-j": "target", "-g": "target", "--to-destination": "to_destination",
 }  # fmt: skip
-COLUMNS = tuple(dict.fromkeys(OPTIONS.values()))
+#: An option that fills a column, with its inversion and its value; or any other quoted word, to be passed by.
+OPTION = re.compile(
+    r'(?: (!))? (' + "|".join(sorted(OPTIONS, reverse=True)) + r')(?: "((?:[^"\\]|\\.)*)"| (\S+)|$)'
+    r'| "(?:[^"\\]|\\.)*"'
+)  # fmt: skip
+ESCAPED = re.compile(r"\\(.)")
 
 
-class _Line(NamedTuple):
-    number: int
-    table: str
-    text: str
+Line = tuple[int, str, str]
 
 
-def _lines(data: bytes) -> Iterator[_Line]:
-    """The lines of chains and rules. Raises ParseError where a table is not opened or not closed."""
+def _lines(data: bytes) -> Iterator[Line]:
+    """Number, table and text of the lines of chains and rules.
+
+    Raises ParseError where a table is not opened or not closed.
+    """
     table = ""
     for number, line in enumerate(text_of(TOOL, data).splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+        if line[:1] in ("[", "-", ":") and table:
+            yield number, table, line
+        elif not line.strip() or line.startswith("#"):
             continue
-        if line.startswith("*") and not table:
+        elif line.startswith("*") and not table:
             table = line[1:].strip()
         elif line.strip() == "COMMIT" and table:
             table = ""
-        elif line.startswith(("*", "COMMIT")) or not table:
-            raise ParseError(TOOL, "not in a table", line=number, excerpt=line)
         else:
-            yield _Line(number, table, line)
+            raise ParseError(TOOL, "not in a table", line=number, excerpt=line)
     if table:
         raise ParseError(TOOL, f"table {table} has no COMMIT: the output is cut off")
 
@@ -105,71 +119,122 @@ def rules(data: bytes) -> pd.DataFrame:
 
     No output at all is no rules: with the legacy back end, tables that nothing uses are not there.
     """
-    rows, last, position = [], ("", ""), 0
-    for line in _lines(data):
-        if line.text.startswith(":"):
+    lines = [line for line in _lines(data) if line[2][0] != ":"]
+    found = RULE.findall("\n".join(text for *_, text in lines))
+    if len(found) != len(lines):
+        number, _, text = next(line for line in lines if not RULE.match(line[2]))
+        raise ParseError(TOOL, "not a rule", line=number, excerpt=text)
+    columns = _columns(found)
+    columns["table"] = [table for _, table, _ in lines]
+    _add_options(lines, [row[BETWEEN] for row in found], columns)
+    return _frame(columns)
+
+
+#: Places in a match of RULE: inversion and value of what comes first, what stands between, the comments.
+FIRST = {"src": 4, "dst": 6, "in_interface": 8, "out_interface": 10, "protocol": 12}
+COMMENTS, BETWEEN = (14, 15), 16
+LAST = {"rule": 2, "chain": 3, "target": 17, "to_destination": 18}
+
+
+def _columns(found: list[tuple[str, ...]]) -> dict[str, list[Any]]:
+    """The columns that every rule may fill.
+
+    All rules together, column by column: there may be 100,000, and a step for each of them and of its words
+    would take most of the time.
+    """
+    parts: list[tuple[str, ...]] = list(zip(*found, strict=True)) or [()] * (RULE.groups)
+    columns: dict[str, list[Any]] = {column.name: [None] * len(found) for column in RULES.columns}
+    for name, at in FIRST.items():
+        columns[name] = [
+            no + value if value else None for no, value in zip(parts[at], parts[at + 1], strict=True)
+        ]
+    for name, at in LAST.items():
+        columns[name] = [value or None for value in parts[at]]
+    for name, at in (("packets", 0), ("matched_bytes", 1)):
+        columns[name] = [int(value) if value else None for value in parts[at]]
+    quoted, plain = (parts[at] for at in COMMENTS)
+    columns["comment"] = [a or b or None for a, b in zip(quoted, plain, strict=True)]
+    return columns
+
+
+def _add_options(lines: list[Line], between: list[str], columns: dict[str, list[Any]]) -> None:
+    """Fill the columns that other options give; what is given twice is listed."""
+    known: dict[str, list[tuple[str, str]]] = {}
+    for at, text in enumerate(between):
+        if not text:
             continue
-        if (found := RULE.match(line.text)) is None:
-            raise ParseError(TOOL, "not a rule", line=line.number, excerpt=line.text)
-        chain = (line.table, found["chain"])
-        position = position + 1 if chain == last else 1
-        last = chain
-        rows.append(_rule(line, found, position))
-    return RULES.frame(rows)
+        if text not in known:
+            try:
+                known[text] = _options(text)
+            except ValueError as error:
+                number, _, line = lines[at]
+                raise ParseError(TOOL, str(error), line=number, excerpt=line) from None
+        for column, value in known[text]:
+            before = columns[column][at]
+            columns[column][at] = value if before is None else f"{before},{value}"
+    columns["remembers"] = [" --rcheck " in text for text in between]
 
 
-def _rule(line: _Line, found: re.Match[str], position: int) -> dict[str, Any]:
-    words, remembers = _words(line, found["rest"])
-    return {
-        "table": line.table,
-        "chain": found["chain"],
-        "position": position,
-        "packets": found["packets"] and int(found["packets"]),
-        "matched_bytes": found["bytes"] and int(found["bytes"]),
-        **words,
-        "probability": words["probability"] and float(words["probability"]),
-        "remembers": remembers,
-        "rule": found["rule"],
-    }
+def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """Columns as the declared frame, sorted by its key."""
+    import numpy as np  # noqa: PLC0415  (import labkit must stay fast)
+    import pandas as pd  # noqa: PLC0415
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    rows = len(columns["table"])
+    keys = list(zip(columns["table"], columns["chain"], strict=True))
+    order = sorted(range(rows), key=keys.__getitem__)  # stable: within a chain as they were printed
+    sort: Callable[[list[Any]], Any] = itemgetter(*order) if rows > 1 else list
+    columns["position"] = _positions([keys[at] for at in order])
+
+    def array(name: str, dtype: str) -> Any:  # noqa: ANN401  (of numpy or of pandas)
+        values: Any = columns[name] if name == "position" else sort(columns[name])
+        if dtype == "str":
+            return pd.array(pa.array(values, pa.large_string()), dtype="str")
+        return np.array(values, dtype=float) if dtype == "float64" else pd.array(values, dtype=dtype)
+
+    return pd.DataFrame({c.name: array(c.name, c.dtype) for c in RULES.columns}, copy=False)
 
 
-def _words(line: _Line, rest: str) -> tuple[dict[str, Any], bool]:
-    """The columns that the options of a rule fill, and whether it asks for known clients."""
-    words: dict[str, Any] = dict.fromkeys(COLUMNS)
-    inverted, remembers, option = "", False, ""
-    for quoted, plain in TOKEN.findall(rest):
-        if option:
-            value = inverted + (re.sub(r"\\(.)", r"\1", quoted) if quoted else plain)
-            words[option] = value if words[option] is None else f"{words[option]},{value}"
-            option = inverted = ""
-        elif plain == "!":
-            inverted = "! "
-        elif plain in OPTIONS:
-            option = OPTIONS[plain]
-        else:
-            inverted, remembers = "", remembers or plain == "--rcheck"
-    if option:
-        raise ParseError(TOOL, f"a rule without its {option}", line=line.number, excerpt=line.text)
-    return words, remembers
+def _positions(keys: list[tuple[str, str]]) -> list[int]:
+    """The place of each rule in its chain, from 1, where chains stand together."""
+    found, place = [], 0
+    for at, key in enumerate(keys):
+        place = place + 1 if at and key == keys[at - 1] else 1
+        found.append(place)
+    return found
+
+
+def _options(text: str) -> list[tuple[str, str]]:
+    """Column and value of each option. Raises ValueError where a value is missing."""
+    found = []
+    for inverted, option, quoted, plain in OPTION.findall(text):
+        if not option:
+            continue
+        value = plain or ESCAPED.sub(r"\1", quoted)
+        if not value:
+            raise ValueError(f"a rule without its {OPTIONS[option]}")
+        found.append((OPTIONS[option], f"! {value}" if inverted else value))
+    return found
 
 
 def chains(data: bytes) -> pd.DataFrame:
     """Every chain: frame CHAINS. Raises ParseError on a line that is none, and where the end is missing."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in _lines(data):
-        if chain := CHAIN.match(line.text):
-            found[line.table, chain["chain"]] = {
-                "table": line.table,
+    for number, table, text in _lines(data):
+        if chain := CHAIN.match(text):
+            found[table, chain["chain"]] = {
+                "table": table,
                 "chain": chain["chain"],
                 "policy": None if chain["policy"] == "-" else chain["policy"],
                 "packets": int(chain["packets"]),
                 "matched_bytes": int(chain["bytes"]),
                 "rules": 0,
             }
-        elif (rule := RULE.match(line.text)) and (line.table, rule["chain"]) in found:
-            found[line.table, rule["chain"]]["rules"] += 1
+        elif (rule := OF_CHAIN.match(text)) and (table, rule[1]) in found:
+            found[table, rule[1]]["rules"] += 1
         else:
-            raise ParseError(TOOL, "not a chain, nor a rule of one", line=line.number, excerpt=line.text)
+            raise ParseError(TOOL, "not a chain, nor a rule of one", line=number, excerpt=text)
     return CHAINS.frame(found.values())
 
 

@@ -1,0 +1,116 @@
+"""Who talks to whom: names of pods, Services and nodes, and addresses, as ends of a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from labkit.analysis.paths.state import World
+
+__all__ = ["End", "destination", "source"]
+
+Row = dict[str, Any]
+SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end: a pod, a node, a Service (by name or by address) or an address outside."""
+
+    kind: str
+    name: str
+    ip: str
+    row: Row | None = None
+    #: The name that a client would look up, where a Service was named and not addressed.
+    asked: str | None = None
+
+
+def source(world: World, name: str) -> End:
+    """A pod (`name`, `namespace/name`, or `app=label` for the first of them) or a node.
+
+    Raises ParameterError for any other, naming what there is.
+    """
+    found = _machine_or_pod(world, name, None)
+    if found is None:
+        raise ParameterError(f"no pod or node {name!r} to send from; there are {_there(world)}")
+    return found
+
+
+def destination(world: World, name: str, sender: End) -> End:
+    """A pod, a node, a Service (`name`, `namespace/name` or its DNS name) or an address.
+
+    `app=label` is the first such pod, `app=label/same-node` and `app=label/other-node` the first that runs
+    beside the sender or away from it. Raises ParameterError for any other, naming what there is.
+    """
+    try:
+        ip = str(ip_address(name))
+    except ValueError:
+        found = _machine_or_pod(world, name, sender) or _service(world, name)
+        if found is None:
+            services = sorted({f"{row['namespace']}/{row['service']}" for row in world.services})
+            raise ParameterError(
+                f"no pod, Service, node or address {name!r}; there are {_there(world)}, and the Services "
+                + _some(services)
+            ) from None
+        return found
+    pod, node = world.pod_of_ip.get(ip), world.node_of_ip.get(ip)
+    service = next((row for row in world.services if row["cluster_ip"] == ip), None)
+    if pod is not None:
+        return End("pod", pod["pod"], ip, pod)
+    if service is not None:
+        return End("service", f"{service['namespace']}/{service['service']}", ip, service)
+    if node is not None:
+        return End("node", node, ip)
+    return End("outside", ip, ip)
+
+
+def _machine_or_pod(world: World, name: str, sender: End | None) -> End | None:
+    if name in world.machines:
+        return End("node", name, world.machines[name].ip)
+    if name.startswith("app="):
+        row = _labelled(world, name.removeprefix("app="), sender)
+    else:
+        row = world.pods.get(name.rpartition("/")[2])
+        if row is not None and "/" in name and row["namespace"] != name.partition("/")[0]:
+            row = None
+    if row is None or not row["pod_ip"]:
+        return None
+    if row["host_network"]:
+        return End("node", row["node"], row["pod_ip"], row)
+    return End("pod", row["pod"], row["pod_ip"], row)
+
+
+def _labelled(world: World, wanted: str, sender: End | None) -> Row | None:
+    app, _, where = wanted.partition("/")
+    rows = [row for row in world.pods.values() if row["app"] == app and row["pod_ip"]]
+    rows.sort(key=lambda row: (row["node"], row["pod"]))
+    if where and sender is not None:
+        home = sender.name if sender.kind == "node" else world.pods[sender.name]["node"]
+        rows = [row for row in rows if (row["node"] == home) == (where == "same-node")]
+    return rows[0] if rows else None
+
+
+def _service(world: World, name: str) -> End | None:
+    labels = name.removesuffix(".").split(".")
+    space, _, short = name.rpartition("/")
+    if len(labels) > 1:
+        short, space = labels[0], labels[1]
+    rows = [row for row in world.services if row["service"] == short and space in ("", row["namespace"])]
+    if not rows:
+        return None
+    row = rows[0]
+    asked = name if len(labels) > 1 else f"{short}.{row['namespace']}.svc.cluster.local"
+    return End("service", f"{row['namespace']}/{row['service']}", row["cluster_ip"] or "", row, asked)
+
+
+def _there(world: World) -> str:
+    pods = sorted(f"{row['namespace']}/{row['pod']}" for row in world.pods.values())
+    return f"the nodes {_some(sorted(world.machines))} and the pods {_some(pods)}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

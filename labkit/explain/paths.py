@@ -1,0 +1,45 @@
+"""The predicted way of a packet on an arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit.analysis.paths import HOPS, Model
+from labkit.cluster import once
+from labkit.collect.gather import Collector
+from labkit.explain.state import read
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.cluster import Cluster
+
+__all__ = ["explain", "hops", "model"]
+
+
+@once
+def model(cluster: Cluster) -> Model:
+    """The model of an arm in its step. The state is read and indexed once."""
+    return Model(read(cluster))
+
+
+def explain(
+    cluster: Cluster, src: str, dst: str, *, port: int | None = None, protocol: str | None = None
+) -> pd.DataFrame:
+    """Which way a packet goes from `src` to `dst`, and its answer: frame HOPS.
+
+    `src` is a pod, a node, or `app=label` (the first such pod); `dst` a pod, Service, node or address, or
+    `app=label/same-node` or `/other-node`. Without a port a Service's first one is asked, all else pinged.
+    Raises ParameterError for a name that is none of these, and says what there is.
+    """
+    return model(cluster).explain(src, dst, port=port, protocol=protocol)
+
+
+def _hops(
+    cluster: Cluster, src: str, dst: str, port: int | None = None, protocol: str | None = None
+) -> pd.DataFrame:
+    return explain(cluster, src, dst, port=port, protocol=protocol)
+
+
+#: `explain` as a collector: `lab.each(hops, src=…, dst=…)` gives all arms beneath each other.
+hops = Collector(_hops, HOPS)

@@ -1,0 +1,132 @@
+"""What nodes should hold and hold: on the recordings all matches; each kind of fault is found on its node."""
+
+import pandas as pd
+import pytest
+
+from labkit.analysis.audit import STATES, audit, summary
+from labkit.collect import cilium
+from labkit.explain.state import read
+from tests.analysis.paths.states import state, with_rules, without
+from tests.conftest import RECORDINGS, arm
+
+
+def bad(found):
+    rows = audit(found)
+    return rows[rows["state"] != "matching"]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_all_matches_at_rest(name):
+    found = audit(state(name))
+    assert found["state"].eq("matching").all()
+    assert found["reply"].notna().all()
+    counted = summary(found).set_index("kind")
+    assert list(counted.columns) == list(STATES)
+    assert {"route", "neighbour"} < set(counted.index)
+    assert counted.loc["route", "matching"] == 2 * len(set(found.loc[found["kind"] == "route", "entry"]))
+
+
+def test_a_missing_a_stale_and_a_doubled_way_of_a_service():
+    gone = with_rules("overlay-vxlan", "vxlan-node-1", drop=("-j KUBE-SEP-7LFAJJI5DVLPUKRP",))
+    (row,) = bad(gone).to_dict("records")
+    assert (row["node"], row["kind"], row["state"], row["intended"]) == (
+        "vxlan-node-1",
+        "iptables",
+        "missing",
+        "10.244.0.3:80",
+    )
+    assert row["entry"] == "cni-lab/backend-service 10.0.68.134:80/TCP"
+    stale = with_rules(
+        "overlay-vxlan", "vxlan-node-0", ("--to-destination 10.244.1.3:80", "--to-destination 10.244.1.77:80")
+    )
+    assert bad(stale)["state"].tolist() == ["missing", "stale"]
+    slots = state("cilium").frames["lb_map"]
+    twice = slots[(slots["backend_ip"] == "10.245.1.206") & (slots["node"] == "cilium-node-0")].assign(slot=3)
+    (row,) = bad(state("cilium").changed(lb_map=pd.concat([slots, twice]))).to_dict("records")
+    assert (row["kind"], row["state"], row["programmed"]) == (
+        "service map",
+        "duplicate",
+        "10.245.1.206:80, 2 times",
+    )
+
+
+def test_routes_that_are_missing_wrong_or_stale():
+    gone = bad(without(state("overlay-vxlan"), "routes", node="vxlan-node-0", prefix="10.244.1.0/24"))
+    assert set(gone["state"]) == {"wrong"}
+    assert gone["programmed"].eq("default via 10.240.0.1 dev eth0").all()
+    assert gone["node"].eq("vxlan-node-0").all()
+    routes = state("overlay-routed").frames["routes"].copy()
+    mine = routes["prefix"] == "10.246.0.6/32"
+    routes.loc[mine, "interface"] = "vethd413748f"
+    (row,) = bad(state("overlay-routed").changed(routes=routes)).to_dict("records")
+    assert (row["state"], row["intended"]) == ("wrong", "dev vethb3a97e2c")
+    left = routes[mine].assign(prefix="10.246.0.99/32")
+    found = state("overlay-routed").changed(
+        routes=pd.concat([state("overlay-routed").frames["routes"], left])
+    )
+    (row,) = bad(found).to_dict("records")
+    assert (row["state"], row["entry"]) == ("stale", "10.246.0.99")
+
+
+def test_a_tunnel_that_leads_elsewhere_or_nowhere():
+    entries = state("overlay-vxlan").frames["forwarding"].copy()
+    mine = (entries["interface"] == "flannel.1") & (entries["node"] == "vxlan-node-0")
+    entries.loc[mine, "dst_ip"] = "10.240.0.77"
+    found = bad(state("overlay-vxlan").changed(forwarding=entries))
+    tunnels = found[found["kind"] == "tunnel"]
+    assert tunnels["state"].tolist() == ["stale", "missing"]
+    assert found.loc[found["kind"] == "route", "state"].eq("wrong").all()
+
+
+def test_neighbours_of_pods_that_are_gone_or_have_another_mac():
+    entries = state("overlay-vxlan").frames["neighbours"].copy()
+    entries.loc[entries["dst_ip"] == "10.244.0.2", "dst_ip"] = "10.244.0.99"
+    (row,) = bad(state("overlay-vxlan").changed(neighbours=entries)).to_dict("records")
+    assert (row["kind"], row["state"], row["entry"]) == ("neighbour", "stale", "10.244.0.99")
+
+
+@pytest.mark.parametrize(("frame", "where", "change", "kind", "verdict"), [
+    ("ipcache", {"prefix": "10.245.1.206/32", "node": "cilium-node-0"}, {"identity": 15076}, "ipcache", "wrong"),
+    ("ipcache", {"prefix": "10.245.1.206/32", "node": "cilium-node-0"}, {"tunnel_endpoint": "10.241.0.9"}, "ipcache", "wrong"),
+    ("endpoint_map", {"ip": "10.245.0.165"}, {"ifindex": 77}, "endpoint map", "wrong"),
+])  # fmt: skip
+def test_values_of_ciliums_maps_that_are_wrong(frame, where, change, kind, verdict):
+    rows = state("cilium").frames[frame].copy()
+    mine = pd.Series(data=True, index=rows.index)
+    for column, value in where.items():
+        mine &= (rows[column] == value).fillna(value=False)
+    for column, value in change.items():
+        rows.loc[mine, column] = value
+    (row,) = bad(state("cilium").changed(**{frame: rows})).to_dict("records")
+    assert (row["kind"], row["state"]) == (kind, verdict)
+
+
+def test_entries_of_ciliums_maps_that_are_missing_or_stale():
+    gone = bad(without(state("cilium"), "ipcache", prefix="10.245.1.206/32", node="cilium-node-0"))
+    assert gone[["kind", "state"]].to_numpy().tolist()[0] == ["ipcache", "missing"]
+    pods = state("cilium").frames["pods"]
+    deleted = pods[pods["pod"] != "app-backend-7b798cd7cb-7zdlm"]
+    stale = bad(state("cilium").changed(pods=deleted))
+    assert {("endpoint map", "stale"), ("ipcache", "stale"), ("route", "stale")} <= set(
+        zip(stale["kind"], stale["state"], strict=True)
+    )
+
+
+def test_policies_that_are_not_programmed_and_blocks_that_nothing_wants():
+    here, denied = state("cilium"), arm("cilium").at("policy-deny-all")
+    wanted, programmed = read(denied).frames["policy_rules"], cilium.policy_map(denied)
+    assert len(wanted)
+    matching = audit(here.changed(policy_rules=wanted, policy_map=programmed))
+    policies = matching[matching["kind"] == "policy map"]
+    assert policies["state"].eq("matching").all()
+    assert policies["intended"].eq("blocked").sum() > 20
+    missing = bad(here.changed(policy_rules=wanted))
+    assert set(missing["state"]) == {"missing"}
+    stale = bad(here.changed(policy_map=programmed))
+    assert set(stale["state"]) == {"stale"}
+    assert len(stale) == len(missing) == policies["intended"].eq("blocked").sum()
+
+
+def test_what_was_not_read_is_not_audited():
+    found = audit(state("overlay-vxlan").changed(rules=state("overlay-vxlan").frames["rules"].iloc[:0]))
+    assert "iptables" not in set(found["kind"])

@@ -1,0 +1,218 @@
+"""Paths of live labs: predictions hold for real packets, and real faults are found and named."""
+
+import json
+from contextlib import ExitStack, closing
+from functools import cache
+
+import pytest
+
+from labkit.analysis.paths.differences import summary
+from labkit.chain import Terms, open_chain
+from labkit.cluster import Cluster
+from labkit.exec.request import Exec
+from labkit.explain import audit, differences, explain
+from tests.netns.conftest import require
+
+LABS = ("vxlan", "routed", "ebpf")
+
+
+class Fresh:
+    """What talks to a lab, with no recording between: it answers anew each time it is asked."""
+
+    def __init__(self, chain):
+        self.inner, self.about = chain._top._inner, chain.about
+
+    def run(self, request):
+        return self.inner.run(request)
+
+    def wait(self, seconds):
+        self.inner.wait(seconds)
+
+    def close(self):
+        """The chain ends it."""
+
+
+class Lab:
+    """A lab with the workload in it."""
+
+    def __init__(self, topology, path):
+        self.topology = topology
+        self.chain = open_chain(f"netns:{topology}", topology, path, Terms())
+        Cluster(topology, f"netns:{topology}", self.chain).read("/version")  # brings the workload
+
+    def close(self):
+        self.chain.close()
+
+    @property
+    def now(self):
+        """The arm as it is now: nothing that it said before is remembered."""
+        return Cluster(self.topology, f"netns:{self.topology}", Fresh(self.chain))
+
+    def run(self, node, *argv):
+        reply = self.chain._top._inner.run(Exec(step="baseline", target=f"node/{node}", argv=argv))
+        assert reply.exit_code == 0, (argv, reply.stderr)
+        return reply.text
+
+
+@pytest.fixture(scope="module")
+def labs(tmp_path_factory):
+    """The lab of a topology, started when it is first asked for."""
+    with ExitStack() as held:
+
+        @cache
+        def lab(topology):
+            require(topology)
+            return held.enter_context(closing(Lab(topology, tmp_path_factory.mktemp("paths") / topology)))
+
+        yield lab
+
+
+def wrong(found):
+    return found[found["agrees"].eq(other=False).fillna(value=False)]
+
+
+@pytest.mark.parametrize("topology", LABS)
+def test_every_flow_of_a_live_lab_goes_as_predicted(labs, topology):
+    now = labs(topology).now
+    found = differences(now)
+    assert wrong(found).empty, wrong(found)[["flow", "predicted", "observed", "rests_on"]].head().to_string()
+    counted = summary(found).set_index("protocol")
+    assert counted["not_modelled"].sum() == 0
+    assert counted.loc["tcp", "flows"] == counted.loc["tcp", "agreeing"] >= 8
+    assert audit(now)["state"].eq("matching").all()
+
+
+def route_to_other(lab):
+    """Node, its route to the pods of the other, and how it is put back."""
+    rows = json.loads(lab.run("node-1", "ip", "-j", "route", "show"))
+    row = next(row for row in rows if row["dst"] == "10.244.1.0/24")
+    return row["dst"], ("ip", "route", "add", row["dst"], "via", row["gateway"], "dev", row["dev"], "onlink")
+
+
+def test_a_route_that_was_removed_is_found_and_named(labs):
+    lab = labs("vxlan")
+    before = lab.now
+    explain(before, "app=frontend", "app=backend/other-node")
+    prefix, back = route_to_other(lab)
+    lab.run("node-1", "ip", "route", "del", prefix)
+    try:
+        broken = lab.now
+        hops = explain(broken, "app=frontend", "app=backend/other-node")
+        forth = hops[hops["way"].str.startswith("1")]
+        assert "flannel.1" not in set(forth["device"].dropna())
+        entries = audit(broken)
+        bad = entries[entries["state"] != "matching"]
+        assert set(zip(bad["node"], bad["kind"], bad["state"], strict=True)) == {("node-1", "route", "wrong")}
+        # packets captured now do not go as the state of before predicted
+        stale = held_against(before, broken)
+        row = wrong(stale)[wrong(stale)["device"].eq("flannel.1")].iloc[0]
+        assert (row["node"], row["differs_in"]) == ("node-1", "not seen")
+        assert "10.244.1.0/24 via" in row["rests_on"]
+    finally:
+        lab.run("node-1", *back)
+    assert audit(lab.now)["state"].eq("matching").all()
+
+
+def held_against(before, now):
+    """What is captured now, against what the state of another time predicts."""
+    from labkit.analysis.paths.differences import differences as compare  # noqa: PLC0415
+    from labkit.collect import captures, kubernetes  # noqa: PLC0415
+    from labkit.explain import model  # noqa: PLC0415
+    from labkit.explain.verify import _fetches, _questions  # noqa: PLC0415
+
+    packets = captures.packets(now)
+    asked = {**_questions(now, packets), **_fetches(now)}
+    return compare(model(before), packets, kubernetes.pods(now), captures.taps(now), asked)
+
+
+def test_a_forwarding_entry_that_leads_nowhere_is_found_and_named(labs):
+    lab = labs("vxlan")
+    before = lab.now
+    explain(before, "app=frontend", "app=backend/other-node")
+    rows = json.loads(lab.run("node-1", "bridge", "-j", "fdb", "show", "dev", "flannel.1"))
+    row = next(row for row in rows if row.get("dst") == "10.224.0.5")
+    entry = ("bridge", "fdb", "replace", row["mac"], "dev", "flannel.1", "dst")
+    lab.run("node-1", *entry, "10.224.0.77")
+    try:
+        broken = lab.now
+        hops = explain(broken, "app=frontend", "app=backend/other-node")
+        last = hops.iloc[-1]
+        assert (last["verdict"], last["outer_dst_ip"]) == ("dropped", "10.224.0.77")
+        assert "dst 10.224.0.77" in hops.set_index("place").loc["tunnel", "rests_on"]
+        entries = audit(broken)
+        tunnels = entries[(entries["kind"] == "tunnel") & (entries["state"] != "matching")]
+        assert set(tunnels["state"]) == {"missing", "stale"}
+        assert tunnels["node"].eq("node-1").all()
+        bad = wrong(held_against(before, broken))
+        assert bad["rests_on"].str.contains("dst 10.224.0.5", na=False).any()
+    finally:
+        lab.run("node-1", *entry, "10.224.0.5")
+    assert audit(lab.now)["state"].eq("matching").all()
+
+
+def test_a_stale_backend_in_the_rules_is_found_and_named(labs):
+    lab = labs("routed")
+    before = lab.now
+    explain(before, "app=frontend", "backend-service")
+    chains = [line.split() for line in lab.run("node-1", "iptables-save", "-t", "nat").splitlines()
+              if line.startswith("-A KUBE-SEP-") and '"cni-lab/backend-service"' in line and "DNAT" in line]  # fmt: skip
+    chain, old = chains[0][1], chains[0][-1]
+    stale = old.rpartition(":")[0].rpartition(".")[0] + ".199:80"
+    rule = ("-p", "tcp", "-m", "tcp", "-j", "DNAT", "--to-destination", stale)
+    lab.run("node-1", "iptables", "-t", "nat", "-I", chain, "1", *rule)
+    try:
+        broken = lab.now
+        ends = explain(broken, "app=frontend", "backend-service").groupby("branch").tail(1)
+        assert set(ends["verdict"]) == {"delivered", "dropped"}
+        entries = audit(broken)
+        bad = entries[entries["state"] != "matching"]
+        assert ("node-1", "iptables", "stale") in set(
+            zip(bad["node"], bad["kind"], bad["state"], strict=True)
+        )
+        assert bad["programmed"].eq(stale).any()
+        row = wrong(held_against(before, broken))
+        row = row[row["differs_in"].eq("backend")].iloc[0]
+        assert stale.partition(":")[0] in row["observed"]
+        assert "KUBE-SVC-" in row["rests_on"]
+    finally:
+        lab.run("node-1", "iptables", "-t", "nat", "-D", chain, *rule)
+    assert audit(lab.now)["state"].eq("matching").all()
+
+
+def test_a_stale_backend_in_a_map_is_found_and_named(labs):
+    from labkit.collect import ebpf  # noqa: PLC0415
+    from labkit.netns.ebpf.layout import pins  # noqa: PLC0415
+
+    lab = labs("ebpf")
+    before = lab.now
+    explain(before, "app=frontend", "backend-service")
+    fronts, backs = ebpf.frontends(before), ebpf.backends(before)
+    front = fronts[(fronts["node"] == "node-1") & (fronts["port"] == 80)].iloc[0]
+    back = backs[(backs["node"] == "node-1") & (backs["service"] == front["service"])].iloc[0]
+    key = int(front["service"]).to_bytes(4, "little") + int(back["slot"]).to_bytes(4, "little")
+
+    def write(ip):
+        value = bytes(map(int, ip.split("."))) + (80).to_bytes(2, "little") + bytes(2 + 8)
+        words = [f"{byte:#04x}" for byte in key], [f"{byte:#04x}" for byte in value]
+        lab.run("node-1", "bpftool", "map", "update", "pinned", f"{pins('node-1')}/backends",
+                "key", *words[0], "value", *words[1])  # fmt: skip
+
+    stale = back["backend_ip"].rpartition(".")[0] + ".199"
+    write(stale)
+    try:
+        broken = lab.now
+        hops = explain(broken, "app=frontend", "backend-service")
+        assert stale in set(hops["dst_ip"])
+        assert "dropped" in set(hops.groupby("branch").tail(1)["verdict"])
+        entries = audit(broken)
+        bad = entries[entries["state"] != "matching"]
+        assert set(zip(bad["node"], bad["kind"], bad["state"], strict=True)) == {
+            ("node-1", "eBPF maps", "stale"), ("node-1", "eBPF maps", "missing")
+        }  # fmt: skip
+        row = wrong(held_against(before, broken))
+        row = row[row["differs_in"].eq("backend")].iloc[0]
+        assert stale in row["observed"]
+        assert "service" in row["rests_on"]
+    finally:
+        write(back["backend_ip"])
+    assert audit(lab.now)["state"].eq("matching").all()
