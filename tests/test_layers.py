@@ -22,7 +22,7 @@ LAYERS = [
     ("chain",),
     ("source",),
     ("doctor",),
-    ("findings", "lab", "run_book", "on_aks"),
+    ("findings", "lab", "run_book", "on_aks", "reference_shapes"),
     ("claims",),
     ("decisions", "promotion"),
     ("notebooks", "frames"),
