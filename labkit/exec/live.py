@@ -24,7 +24,7 @@ from labkit.errors import (
 )
 from labkit.exec.live_api import NAMES_ONLY, Api
 from labkit.exec.live_commands import Commands
-from labkit.exec.live_config import open_context, shown
+from labkit.exec.live_config import Access, shown
 from labkit.exec.live_objects import Objects
 from labkit.exec.live_targets import Targets
 from labkit.exec.request import Apply, Delete, Exec, Logs, Read, Reply
@@ -60,7 +60,7 @@ class Live:
         read_only: bool = False,
     ) -> None:
         """Connects. Raises SourceError for an unknown context, a failed login, or a cluster out of reach."""
-        self._access = open_context(context, kubeconfig)
+        self._access = Access(context, kubeconfig)
         self._context, self._namespace = context, namespace
         self._delete_s = delete_s
         self._may_change, self._read_only = created or allow_context == context, read_only

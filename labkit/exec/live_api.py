@@ -6,24 +6,27 @@ answered or patience ends: while the API server refuses connections, cuts them, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ConnectionLost
 from labkit.exec.live_errors import api_error, cause, is_certificate, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from kubernetes.client import ApiClient
     from kubernetes.client.rest import RESTResponse
 
     from labkit.exec.live_config import Access
     from labkit.exec.request import Request
 
-__all__ = ["APPLY", "NAMES_ONLY", "Api", "pauses", "seconds"]
+__all__ = ["APPLY", "NAMES_ONLY", "Api", "pauses", "seconds", "signed"]
 
 CONNECT_S = 10.0
 JSON = "application/json"
@@ -49,32 +52,26 @@ class Api:
     """
 
     def __init__(self, access: Access, *, patience_s: float = 60.0, answer_s: float = 60.0) -> None:
-        from kubernetes.client import ApiClient  # noqa: PLC0415  (half a second)
-
         self.patience_s, self.answer_s = patience_s, answer_s
-        self.configuration = access.configuration
-        self._client = ApiClient(access.configuration)
-        self._client.user_agent = "labkit"
-        self._login = threading.Lock()  # a login program runs once, not in each thread
+        self.access = access
+        self._made: ApiClient | None = None
+        self._serial = 0
+        self._making = threading.Lock()
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._client.close()
+        if self._made:
+            self._made.close()
 
-    def signed(
-        self, method: str, path: str, query: list[tuple[str, Any]] | None = None, **headers: str
-    ) -> tuple[str, dict[str, str]]:
-        """The whole URL of a path, and headers with credentials that are valid now."""
-        with self._login:
-            _, url, signed, _, _ = self._client.param_serialize(
-                method,
-                path,
-                query_params=query or [],
-                header_params={name.replace("_", "-"): value for name, value in headers.items()},
-                auth_settings=["BearerToken"],
-                collection_formats={"command": "multi"},
-            )
-        return url, signed
+    def client(self, serial: int) -> ApiClient:
+        """The official client with the credentials of this number, or newer ones."""
+        from kubernetes.client import ApiClient  # noqa: PLC0415  (half a second)
+
+        with self._making:
+            if self._made is None or serial > self._serial:
+                self._made, self._serial = ApiClient(self.access.configuration), serial
+                self._made.user_agent = "labkit"
+            return self._made
 
     def read(self, path: str, request: Request, *, accept: str = JSON) -> bytes:
         """GET a path. Raises ApiError where the server says no, ConnectionLost where it does not answer."""
@@ -110,14 +107,15 @@ class Api:
         mark = "&" if "?" in path else "?"
         query = f"{path}{mark}watch=true&allowWatchBookmarks=true&resourceVersion={since}&timeoutSeconds={max(1, int(limit_s))}"
         try:
-            answer = self._send("GET", query, read_s=limit_s + 5)
+            answer = self._send(self.access.current(), "GET", query, read_s=limit_s + 5)
             if answer.status >= 400:
                 raise api_error(request, answer.status, status_of(answer.read()))
-            for line in answer.response:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise api_error(request, int(event["object"].get("code", 500)), event["object"])
-                yield event
+            with contextlib.closing(answer.response):  # whoever has seen enough leaves in the middle
+                for line in answer.response:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise api_error(request, int(event["object"].get("code", 500)), event["object"])
+                    yield event
         except (ApiException, HTTPError, OSError, ValueError) as error:
             raise ConnectionLost(f"the watch of {path} ended: {cause(error)}", request) from None
 
@@ -135,15 +133,18 @@ class Api:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         doing = f"{method} {path.partition('?')[0]}"
-        left = pauses(self.patience_s)
+        left, renewed = pauses(self.patience_s), False
         while True:
-            after = 0.0
+            after, serial = 0.0, self.access.current()
             try:
-                answer = self._send(method, path, body=body, content=content, accept=accept)
+                answer = self._send(serial, method, path, body=body, content=content, accept=accept)
                 data: bytes = answer.read()
                 if answer.status < 400:
                     return data
                 problem = api_error(request, answer.status, status_of(data), doing=doing)
+                if answer.status == 401 and not renewed and self.access.renew(serial):
+                    renewed = True
+                    continue
                 if answer.status not in PASSING:
                     raise problem
                 after = seconds(answer.headers.get("Retry-After"))
@@ -158,6 +159,7 @@ class Api:
 
     def _send(
         self,
+        serial: int,
         method: str,
         path: str,
         *,
@@ -166,12 +168,32 @@ class Api:
         accept: str = JSON,
         read_s: float = 0.0,
     ) -> RESTResponse:
-        url, headers = self.signed(method, path, accept=accept, accept_encoding="gzip")
+        client = self.client(serial)
+        url, headers = signed(client, method, path, {"accept": accept, "accept-encoding": "gzip"})
         if body is not None:
             headers["Content-Type"] = content
-        return self._client.call_api(
+        return client.call_api(
             method, url, headers, body, _request_timeout=(CONNECT_S, read_s or self.answer_s)
         )
+
+
+def signed(
+    client: ApiClient,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    query: Sequence[tuple[str, Any]] = (),
+) -> tuple[str, dict[str, str]]:
+    """The whole URL of a path, and headers with the client's credentials."""
+    _, url, found, _, _ = client.param_serialize(
+        method,
+        path,
+        query_params=list(query),
+        header_params=dict(headers),
+        auth_settings=["BearerToken"],
+        collection_formats={"command": "multi"},
+    )
+    return url, found
 
 
 def seconds(retry_after: str | None) -> float:

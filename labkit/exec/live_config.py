@@ -8,21 +8,34 @@ YAML parser or of the client: both quote the file.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
-from dataclasses import dataclass, field
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
 
 from labkit.errors import SourceError
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
-__all__ = ["Access", "context_names", "login_program", "open_context", "shown"]
+__all__ = ["Access", "context_names", "login_program", "shown"]
+
+log = logging.getLogger(__name__)
 
 #: What may be inline in an entry, by the name of the same as a file.
 INLINE = ("certificate-authority", "client-certificate", "client-key")
+#: What a login program gives, by the name of the same in a kubeconfig.
+GIVEN = {
+    "token": "token", "clientCertificateData": "client-certificate-data", "clientKeyData": "client-key-data",
+}  # fmt: skip
+#: How long before their end credentials are renewed, if they hold long enough; how long after a failure it is tried again.
+EARLY, RELOAD = timedelta(minutes=5), timedelta(minutes=1)
 #: What in the name of a context says whose it is: ids of accounts and tenants, addresses of servers and people.
 PRIVATE = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8,}|[\w.-]+\.[\w-]+:\d+|[\w.+-]+@[\w-]+\.[\w.-]+",
@@ -30,17 +43,85 @@ PRIVATE = re.compile(
 )
 
 
-@dataclass(slots=True)
 class Access:
-    """The client's configuration for a context. `close` forgets what was held in memory for it."""
+    """How a context is reached: the client's configuration, with credentials that are renewed. Safe in threads.
 
-    configuration: Configuration
-    files: list[int] = field(default_factory=list)
+    Credentials are read again when they are about to expire, and when the server refuses them (`renew`): the
+    kubeconfig may have new ones, and a login program gives others. `serial` counts them.
+    """
+
+    def __init__(self, context: str, kubeconfig: str = "") -> None:
+        """Runs the login program of the context, if it has one.
+
+        Raises SourceError for an unknown context (naming those there are), an incomplete entry, or a login that
+        gives nothing.
+        """
+        self._context, self._kubeconfig = context, kubeconfig
+        self._files: list[int] = []
+        self._until: datetime | None = None
+        self._loading = threading.Lock()  # a login program runs once, not in each thread
+        self.serial = 0
+        self.configuration: Configuration
+        try:
+            self._load()
+        except SourceError:
+            self.close()
+            raise
+
+    def current(self) -> int:
+        """The number of the credentials that hold now."""
+        with self._loading:
+            if self._until and datetime.now(UTC) >= self._until:
+                self._until = datetime.now(UTC) + RELOAD
+                self._try("expire")
+            return self.serial
+
+    def renew(self, serial: int) -> bool:
+        """Whether there are other credentials now than those of this number, which were refused."""
+        with self._loading:
+            return serial != self.serial or self._try("were refused")
 
     def close(self) -> None:
-        """Twice is no error."""
-        while self.files:
-            os.close(self.files.pop())
+        """Forget what was held in memory. Twice is no error."""
+        while self._files:
+            os.close(self._files.pop())
+
+    def _try(self, why: str) -> bool:
+        try:
+            self._load()
+        except SourceError as error:
+            log.warning("the credentials %s, and no new ones were had: %s", why, error)
+            return False
+        return True
+
+    def _load(self) -> None:
+        from kubernetes.client import Configuration  # noqa: PLC0415  (half a second)
+        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
+        from kubernetes.config.kube_config import KubeConfigLoader  # noqa: PLC0415
+
+        merged, configuration = _merged(self._kubeconfig), Configuration()
+        cluster, user = _parts(merged, self._context)
+        until = _log_in(user, cluster, self._context) if "exec" in user.value else None
+        try:
+            for entry in (cluster.value, user.value):
+                self._files += _to_memory(entry)
+            loader = KubeConfigLoader(merged, active_context=self._context, config_base_path=None)
+            loader.load_and_set(configuration)
+        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"the kubeconfig's entry of context {shown(self._context)} cannot be used ({type(error).__name__}); "
+                f"see what `kubectl --context {self._context} version` says"
+            ) from None
+        configuration.refresh_api_key_hook = None  # it would log in again at each request near the end
+        configuration.retries = False  # labkit retries itself, and knows what is safe to retry
+        configuration.connection_pool_maxsize = 64
+        _proxied(configuration, self._context)
+        if not configuration.verify_ssl:
+            urllib3.disable_warnings(
+                urllib3.exceptions.InsecureRequestWarning
+            )  # it was chosen; the doctor says it
+        self.configuration, self._until = configuration, until
+        self.serial += 1
 
 
 def shown(context: str) -> str:
@@ -59,41 +140,55 @@ def login_program(context: str, kubeconfig: str = "") -> str:
     Raises SourceError for an unknown context.
     """
     _, user = _parts(_merged(kubeconfig), context)
-    return str((user.get("exec") or {}).get("command") or "")
+    return str((user.value.get("exec") or {}).get("command") or "")
 
 
-def open_context(context: str, kubeconfig: str = "") -> Access:
-    """What the client needs to reach a context. Without `kubeconfig`: KUBECONFIG, or ~/.kube/config.
+def _log_in(user: Any, cluster: Any, context: str) -> datetime | None:  # noqa: ANN401  (nodes of the client's tree)
+    """Run the login program of a user and put what it gives into the user; until when that holds.
 
-    Runs the login program of the context, if it has one. Raises SourceError for an unknown context (naming
-    those there are), an incomplete entry, or a login that gives nothing.
+    The client's loader would write a certificate to disk, and take no notice of a failure.
     """
-    from kubernetes.client import Configuration  # noqa: PLC0415  (half a second)
     from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
-    from kubernetes.config.kube_config import KubeConfigLoader  # noqa: PLC0415
+    from kubernetes.config.dateutil import parse_rfc3339  # noqa: PLC0415
+    from kubernetes.config.exec_provider import ExecProvider  # noqa: PLC0415
 
-    merged = _merged(kubeconfig)
-    cluster, user = _parts(merged, context)
-    access = Access(Configuration())
-    access.files += _to_memory(cluster) + _to_memory(user)
+    program = user["exec"].safe_get("command")
     try:
-        loader = KubeConfigLoader(merged, active_context=context, config_base_path=None)
-        loader.load_and_set(access.configuration)
+        given = ExecProvider(user["exec"], str(Path(user.path or ".").resolve().parent), cluster).run()
     except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
-        access.close()
+        raise SourceError(_no_login(context, program, type(error).__name__)) from None
+    if not ("token" in given or {"clientCertificateData", "clientKeyData"} <= given.keys()):
+        raise SourceError(_no_login(context, program, "neither a token nor a certificate"))
+    user.value.pop("exec")
+    for key, name in GIVEN.items():
+        if key in given:
+            inline = name.endswith("-data")
+            user.value[name] = base64.b64encode(given[key].encode()).decode() if inline else given[key]
+    if "expirationTimestamp" not in given:
+        return None
+    end: datetime = parse_rfc3339(given["expirationTimestamp"])
+    return end - min(EARLY, max(timedelta(0), end - datetime.now(UTC)) / 5)
+
+
+def _no_login(context: str, program: str, why: str) -> str:
+    return (
+        f"the login program of context {shown(context)}, {program}, gave no credential ({why}); "
+        f"log in so that `kubectl --context {context} version` works, then start again"
+    )
+
+
+def _proxied(configuration: Configuration, context: str) -> None:
+    """Take name and password out of a proxy's URL, where urllib3 does not look for them."""
+    proxy = urlsplit(configuration.proxy or "")
+    if proxy.scheme not in ("", "http"):
         raise SourceError(
-            f"the kubeconfig's entry of context {shown(context)} cannot be used ({type(error).__name__}); "
-            f"see what `kubectl --context {context} version` says"
-        ) from None
-    if "exec" in user and not (access.configuration.api_key or access.configuration.cert_file):
-        access.close()
-        raise SourceError(
-            f"the login program of context {shown(context)}, {user['exec'].get('command')}, gave no credential; "
-            f"log in so that `kubectl --context {context} version` works, then start again"
+            f"context {shown(context)} is reached through a proxy of kind {proxy.scheme}; labkit speaks to HTTP "
+            "proxies (http://…) only"
         )
-    access.configuration.retries = False  # labkit retries itself, and knows what is safe to retry
-    access.configuration.connection_pool_maxsize = 64
-    return access
+    if proxy.username:
+        said = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        configuration.proxy_headers = urllib3.make_headers(proxy_basic_auth=said)
+        configuration.proxy = f"http://{proxy.netloc.rpartition('@')[2]}"
 
 
 def _merged(kubeconfig: str) -> Any:  # noqa: ANN401  (a node of the client's own tree)
@@ -103,7 +198,9 @@ def _merged(kubeconfig: str) -> Any:  # noqa: ANN401  (a node of the client's ow
 
     paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        merged = KubeConfigMerger(paths).config
+        named = [Path(path).expanduser() for path in paths.split(os.pathsep) if path]
+        there = [str(path) for path in named if path.exists() and (path.is_dir() or path.stat().st_size)]
+        merged = KubeConfigMerger(os.pathsep.join(there)).config
     except (
         ConfigException,
         yaml.YAMLError,
@@ -121,24 +218,28 @@ def _merged(kubeconfig: str) -> Any:  # noqa: ANN401  (a node of the client's ow
     return merged
 
 
-def _entries(merged: Any, key: str) -> list[dict[str, Any]]:  # noqa: ANN401
-    return [entry.value for entry in merged.value.get(key) or []]
+def _entries(merged: Any, key: str) -> list[Any]:  # noqa: ANN401
+    return list(merged.value.get(key) or [])
 
 
-def _parts(merged: Any, context: str) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
-    """The cluster and the user of a context: the very dictionaries that the loader will read."""
+def _parts(merged: Any, context: str) -> tuple[Any, Any]:  # noqa: ANN401
+    """The cluster and the user of a context, as nodes: of the very dictionaries that the loader will read."""
+    from kubernetes.config.kube_config import ConfigNode  # noqa: PLC0415
+
     names = sorted(entry["name"] for entry in _entries(merged, "contexts"))
-    found = [entry["context"] for entry in _entries(merged, "contexts") if entry["name"] == context]
+    found = [entry.value["context"] for entry in _entries(merged, "contexts") if entry["name"] == context]
     if not found:
         raise SourceError(
             f"the kubeconfig has no context {context!r}; it has: {', '.join(names) or 'none'}. Write live:<context>"
         )
-    clusters = {entry["name"]: entry.get("cluster") for entry in _entries(merged, "clusters")}
-    users = {entry["name"]: entry.get("user") for entry in _entries(merged, "users")}
-    cluster = clusters.get(found[0].get("cluster"))
-    if not isinstance(cluster, dict) or "server" not in cluster:
+    clusters = {entry["name"]: entry for entry in _entries(merged, "clusters")}
+    users = {entry["name"]: entry for entry in _entries(merged, "users")}
+    cluster, user = clusters.get(found[0].get("cluster")), users.get(found[0].get("user"))
+    if not (cluster and isinstance(cluster.value.get("cluster"), dict) and "server" in cluster["cluster"]):
         raise SourceError(f"context {shown(context)} names no cluster with a server in the kubeconfig")
-    return cluster, users.get(found[0].get("user")) or {}
+    if not (user and user.value.get("user")):
+        return cluster["cluster"], ConfigNode("user", {}, cluster.path)
+    return cluster["cluster"], user["user"]
 
 
 def _to_memory(entry: dict[str, Any]) -> list[int]:

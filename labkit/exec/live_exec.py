@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import ConnectionLost
-from labkit.exec.live_api import PASSING, pauses, seconds
+from labkit.errors import ConnectionLost, NoTarget
+from labkit.exec.live_api import PASSING, pauses, seconds, signed
 from labkit.exec.live_errors import api_error, cause, is_certificate, never_arrived, status_of
 from labkit.exec.live_socket import Refused, open_websocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kubernetes.client import ApiClient
     from websocket import WebSocket
 
     from labkit.exec.live_api import Api
@@ -34,8 +35,9 @@ __all__ = ["Container", "Ended", "execute"]
 #: How long to wait for the server to close after it has told the exit code.
 CLOSING_S = 2.0
 STDOUT, STDERR, ERROR = 1, 2, 3
-#: What the API server says where it could not reach the kubelet: nothing was started.
-UNREACHED = "error dialing backend"
+#: What the API server says where it could not reach the kubelet: nothing was started. It passes v4 on itself
+#: (apiserver/pkg/util/proxy: upgradeaware), and translates v5 (streamtranslator, client-go's spdy).
+UNREACHED = ("error dialing backend", "error sending request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def execute(
             ended = _read(socket, request, limit_s)
         finally:
             socket.shutdown()
-        pause = next(left, None) if UNREACHED in ended.refusal else None
+        pause = next(left, None) if any(word in ended.refusal for word in UNREACHED) else None
         if pause is None:
             return ended
         time.sleep(pause)
@@ -105,13 +107,17 @@ def _open(
 ) -> WebSocket:
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
+    renewed = False
     while True:
-        after = 0.0
+        after, serial = 0.0, api.access.current()
         try:
-            return _connected(api, where, argv)
+            return _connected(api.client(serial), where, argv)
         except Refused as error:
             problem = api_error(request, error.status, status_of(error.body))
-            if error.status not in PASSING:
+            if error.status == 401 and not renewed and api.access.renew(serial):
+                renewed = True
+                continue
+            if error.status not in PASSING or isinstance(problem, NoTarget):
                 raise problem from None
             after = seconds(error.headers.get("Retry-After"))
         except (HTTPError, OSError) as error:
@@ -124,10 +130,10 @@ def _open(
         time.sleep(max(pause, after))
 
 
-def _connected(api: Api, where: Container, argv: Sequence[str]) -> WebSocket:
+def _connected(client: ApiClient, where: Container, argv: Sequence[str]) -> WebSocket:
     path = f"/api/v1/namespaces/{where.namespace}/pods/{where.pod}/exec"
     query = [("command", list(argv)), ("container", where.name), ("stdout", True), ("stderr", True)]
-    return open_websocket(api.configuration, *api.signed("GET", path, query))
+    return open_websocket(client.configuration, *signed(client, "GET", path, query=query))
 
 
 def _read(socket: WebSocket, request: Request, limit_s: float) -> Ended:
