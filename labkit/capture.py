@@ -4,8 +4,8 @@ A point is a device on a node or in a pod. The points of a way are found in the 
 interface and the end of its veth on the node (`iflink`), the bridge that this is a port of, the devices that
 the node's routes send other pods' packets to (a tunnel and the device that carries it), the device with the
 node's own address, and Cilium's `cilium_host`. Every capture ends by itself: tcpdump is bounded in seconds,
-packets and bytes of each packet, and so in bytes. Nothing is kept here: a reply's bytes are where the
-executor put them, in a recording on the disk.
+packets and bytes of each packet, and so in bytes. It goes to the disk as the recording's blob, but is a reply
+before: while captures are made, memory holds up to `most_bytes` for each point, and no more.
 """
 
 from __future__ import annotations
@@ -28,20 +28,33 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["BY_TIMEOUT", "WANTED", "Bounds", "Point", "capture", "covers", "points", "require_whole"]
+__all__ = [
+    "BY_TIMEOUT",
+    "HEAD_START_S",
+    "WANTED",
+    "Bounds",
+    "Point",
+    "capture",
+    "covers",
+    "points",
+    "require_whole",
+]
 
 T = TypeVar("T")
 
 #: What the traffic between pods is made of, and what may carry it: VXLAN, Geneve, WireGuard, IP in IP, GRE, ESP.
+#: The last two are fragments: only the first of a packet has a port.
 WANTED = (
-    "icmp or icmp6 or port 80 or port 53 or port 8472 or port 4789 or port 6081 or port 51871 "
-    "or ip proto 4 or ip proto 41 or ip proto 47 or ip proto 50"
+    "icmp or icmp6 or port 80 or port 53 or port 8472 or port 4789 or port 6081 or port 51820 or port 51871 "
+    "or ip proto 4 or ip proto 41 or ip proto 47 or ip proto 50 or ip[6:2]&0x3fff!=0 or ip6 proto 44"
 )
 #: Seconds that every tcpdump has to begin before there is traffic.
 HEAD_START_S = 2.0
 #: The exit code of timeout(1) where it told tcpdump to end, which then wrote its file to the end.
 BY_TIMEOUT = 124
 CILIUM_HOST = "cilium_host"
+#: Devices that packets to other nodes may be handed to past the routes, as Cilium's programs do.
+TUNNELS = ("vxlan", "geneve", "wireguard")
 RECORD_BYTES, HEADER_BYTES = 16, 24
 
 
@@ -153,6 +166,7 @@ def _on_node(here: Cluster, node: str, ends: dict[str, int], away: Sequence[str]
     cards = set(addresses.loc[addresses["ip"] == listed.loc[node, "node_ip"], "interface"])
     routes = iproute_routes.routes(here.run(target, ("ip", "-j", "route", "show", "table", "all")).stdout)
     names |= {_route(routes, ip) for ip in away} | cards | {CILIUM_HOST}
+    names |= set(links.loc[links["kind"].isin(TUNNELS), "interface"])
     below = links.loc[links["interface"].isin(names), "vxlan_interface"]
     for device in links[links["interface"].isin(names | set(below.dropna()))].to_dict("records"):
         kind = "nic" if device["interface"] in cards else _kind(device)

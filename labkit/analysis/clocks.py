@@ -70,7 +70,7 @@ def _crossings(seen: pd.DataFrame) -> pd.DataFrame:
 def _pairs(crossings: pd.DataFrame, boots: dict[str, str]) -> Iterator[dict[str, Any]]:
     for node, other in itertools.combinations(sorted(boots), 2):
         there = crossings.loc[(crossings["src"] == node) & (crossings["dst"] == other), "us"]
-        back = -crossings.loc[(crossings["src"] == other) & (crossings["dst"] == node), "us"]
+        back = 0 - crossings.loc[(crossings["src"] == other) & (crossings["dst"] == node), "us"]
         low, high = back.max(), there.min()
         same = bool(boots[node]) and boots[node] == boots[other]
         known = len(there) > 0 and len(back) > 0

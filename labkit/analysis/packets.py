@@ -1,11 +1,12 @@
 """One packet, many sightings: the way of each captured packet across the interfaces.
 
 A packet that leaves a pod, crosses its node, the network and another node is captured at every interface on
-the way. It is known again by what neither routing, nor address translation, nor a tunnel changes: of ICMP
-the echo's type, identifier and number, of TCP sequence and acknowledgement number and flags, of UDP the
-client's port; of both ICMP and UDP what the payload begins with; and of all the IP identification and
-length, inside the tunnel where there is one. A packet that is alike in all this and comes to an interface
-again is another one: sent twice.
+the way. It is known again by what neither routing, nor address translation, nor a tunnel changes: of all the
+protocol, IP identification and length, inside the tunnel where there is one; of TCP sequence and
+acknowledgement number and flags; of echoes type and number, and of echoes and UDP what the payload begins
+with, or where that was not captured, the identifier or the client's port, which translation of the source may
+change. A packet that is alike in all this and comes to an interface again is another one: sent twice. One that
+is fragmented, or cut up or joined by a network card (segmentation offload), is others from there on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ INNER = (
     "ack", "icmp_type", "icmp_id", "icmp_seq",
 )  # fmt: skip
 #: Devices in the order that a packet crosses them on its way out of a node.
-OUTWARDS = ("pod", "veth", "bridge", "cilium_host", "vxlan", "geneve", "nic")
+OUTWARDS = ("pod", "veth", "bridge", "cilium_host", "vxlan", "geneve", "wireguard", "nic")
 REQUESTS, REPLIES = (8, 128), (0, 129)  # ICMP and ICMPv6
 
 
@@ -74,19 +75,18 @@ def _innermost(packets: pd.DataFrame) -> pd.DataFrame:
 def _identity(seen: pd.DataFrame, arm: list[str]) -> pd.Series:
     """What makes a packet the same packet on its way, as text."""
     echo, tcp = seen["icmp_type"].notna(), seen["protocol"].eq("tcp")
-    client = seen[["src_port", "dst_port"]].max(axis=1)
     own = np.select(
         [echo, tcp],
-        [_joined(seen, "icmp_type", "icmp_id", "icmp_seq"), _joined(seen, "seq", "ack", "tcp_flags")],
-        default=client.astype("str"),
+        [_joined(seen, "icmp_type", "icmp_seq"), _joined(seen, "seq", "ack", "tcp_flags")],
+        default="",
     )
     found = seen["protocol"].fillna("-") + " " + pd.Series(own, index=seen.index, dtype="str")
     found = (found + " " + _joined(seen, "ip_id", "ip_bytes")).astype("str")
     # a capture that keeps too little of some packets cannot tell them apart by what they begin with
     keys = [*(seen[name] for name in arm), found]
     marked = seen["payload_mark"].notna().groupby(keys).transform("all")
-    marks = " " + seen["payload_mark"].astype("str")
-    found = found + marks.where(marked, "")
+    client = seen["icmp_id"].fillna(seen[["src_port", "dst_port"]].max(axis=1)).astype("str").mask(tcp, "")
+    found = found + " " + seen["payload_mark"].astype("str").where(marked, client)
     point = [seen[name].fillna("-") for name in ("tap", "node", "pod", "interface", "direction", "src_mac")]
     again = found.groupby([*(seen[name] for name in arm), found, *point]).cumcount()
     return (found + (" again " + again.astype("str")).where(again > 0, "")).astype("str")
@@ -178,7 +178,8 @@ def example(journeys: pd.DataFrame, *, of: str = "http") -> pd.DataFrame:
     """The journey of one packet of each arm: the first cross-node packet of its kind, all its sightings.
 
     `of` is `http` (the SYN of a connection to a Service's port 80, or to any pod's) or `ping` (an echo
-    request). An arm that sent none between nodes is left out.
+    request). Of several the one with most sightings: all of its way. An arm that sent none between nodes is
+    left out.
     """
     arm = ["arm"] if "arm" in journeys else []
     mine = journeys[journeys["cross_node"].fillna(value=False) & journeys["request"].fillna(value=False)]
@@ -186,6 +187,8 @@ def example(journeys: pd.DataFrame, *, of: str = "http") -> pd.DataFrame:
         mine = mine[mine["icmp_type"].isin(REQUESTS)]
     else:
         mine = mine[(mine["tcp_flags"] == "SYN") & (mine["dst_port"] == 80)]
+    sightings = mine.groupby([*arm, "packet"])["step"].transform("size")
+    mine = mine.assign(sightings=sightings).sort_values("sightings", ascending=False, kind="stable")
     first = mine.drop_duplicates(arm or ["request"])[[*arm, "packet"]]
     return journeys.merge(first, on=[*arm, "packet"], how="inner")
 

@@ -10,28 +10,38 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from labkit.capture import HEAD_START_S, require_whole
 from labkit.cluster import once
 from labkit.collect import node
 from labkit.collect.gather import Collector, read_one
 from labkit.collect.kubernetes import node_targets, nodes, pod_targets, pods
 from labkit.collect.plan import Plan
-from labkit.errors import CommandError, MissingFeature, TimeLimit
+from labkit.errors import MissingFeature
 from labkit.parse import curl, dissect, pcap, ping, tcpdump
 from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
 
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["ASKED", "CAPTURED", "DISSECTED", "TAPS", "asked", "dissected", "packets", "taps"]
+__all__ = [
+    "ASKED",
+    "CAPTURED",
+    "DISSECTED",
+    "TAPS",
+    "answer",
+    "asked",
+    "dissected",
+    "packets",
+    "sorted_by",
+    "taps",
+]
 
 STEP = "capture"
-HEAD_START_S = 2.0
-TIMED_OUT = 124  # the exit code of timeout(1); tcpdump was told to end, and wrote its file to the end
 FILTER = "icmp or port 80 or port 8472 or port 4789 or port 53"
 FETCHES = 4
 POD_INTERFACE = "eth0"
@@ -85,17 +95,17 @@ DISSECTED = Schema("dissected", "One captured packet, field by field.", key=diss
 def _packets(cluster: Cluster) -> pd.DataFrame:
     """Every packet at every tap: frame CAPTURED."""
     devices = _devices(cluster.at("baseline"))
-    return _sorted(CAPTURED, (_tapped(reply, where, devices) for reply, where in _captures(cluster)))
+    return sorted_by(CAPTURED, (_tapped(reply, where, devices) for reply, where in _captures(cluster)))
 
 
 def _taps(cluster: Cluster) -> pd.DataFrame:
     """How each capture went: frame TAPS."""
-    return _sorted(TAPS, (_tap(reply, where) for reply, where in _captures(cluster)))
+    return sorted_by(TAPS, (_tap(reply, where) for reply, where in _captures(cluster)))
 
 
 def _asked(cluster: Cluster) -> pd.DataFrame:
     """What the frontends asked for and got while the taps listened: frame ASKED."""
-    return _sorted(ASKED, (_answer(reply, pod) for reply, pod in _run(cluster)[1]))
+    return sorted_by(ASKED, (answer(reply, pod) for reply, pod in _run(cluster)[1]))
 
 
 def _dissected(cluster: Cluster, of: tuple[tuple[str, str, int], ...]) -> pd.DataFrame:
@@ -125,12 +135,12 @@ Where = dict[str, str | None]
 @once
 def _run(cluster: Cluster) -> tuple[list[tuple[Reply, Where]], list[tuple[Reply, str]]]:
     """The replies of the taps, and those of the traffic meanwhile."""
-    here, listen_s = cluster.at(STEP), Plan.from_about(cluster.about).listen_s
+    here, plan = cluster.at(STEP), Plan.from_about(cluster.about)
     on_nodes, in_pods = node_targets(cluster), pod_targets(cluster, "frontend", "toolbox")
     with ThreadPoolExecutor(2) as pool:
         running = (
-            pool.submit(here.run_each, on_nodes, _tcpdump("any", listen_s), check=False),
-            pool.submit(here.run_each, in_pods, _tcpdump(POD_INTERFACE, listen_s), check=False),
+            pool.submit(here.run_each, on_nodes, _tcpdump("any", plan), check=False),
+            pool.submit(here.run_each, in_pods, _tcpdump(POD_INTERFACE, plan), check=False),
         )
         wait(running, HEAD_START_S)  # less where they are answered already, as in a recording
         traffic = [(reply, pod) for target, pod in in_pods.items() for reply in _traffic(here, target)]
@@ -143,8 +153,9 @@ def _run(cluster: Cluster) -> tuple[list[tuple[Reply, Where]], list[tuple[Reply,
     return [(reply, places[reply.request.subject]) for reply in captured], traffic
 
 
-def _tcpdump(interface: str, listen_s: int) -> tuple[str, ...]:
-    head = f"timeout -s INT {listen_s} tcpdump -i {interface} -n -U -s 192 -w -"
+def _tcpdump(interface: str, plan: Plan) -> tuple[str, ...]:
+    most = f" -c {plan.most_packets}" if plan.most_packets else ""
+    head = f"timeout -s INT {plan.listen_s} tcpdump -i {interface} -n -U -s 192{most} -w -"
     return (*head.split(), *FILTER.split())
 
 
@@ -161,13 +172,7 @@ def _traffic(here: Cluster, target: str) -> Iterator[Reply]:
 
 def _captures(cluster: Cluster) -> list[tuple[Reply, Where]]:
     """The captures that went well. Raises what a failed one raises."""
-    captures = _run(cluster)[0]
-    for reply, _ in captures:
-        if reply.exit_code is None:
-            raise TimeLimit(reply)
-        if reply.exit_code not in (0, TIMED_OUT):
-            raise CommandError(reply)
-    return captures
+    return [(require_whole(reply), where) for reply, where in _run(cluster)[0]]
 
 
 def _tapped(reply: Reply, where: Where, devices: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +210,8 @@ def _tap(reply: Reply, where: Where) -> pd.DataFrame:
     )
 
 
-def _answer(reply: Reply, pod: str) -> pd.DataFrame:
+def answer(reply: Reply, pod: str) -> pd.DataFrame:
+    """What a ping or a curl of this pod asked for and got: a row with the columns of frame ASKED."""
     http = reply.request.words.startswith("curl")
     parse: Callable[[bytes], pd.DataFrame] = curl.transfers if http else ping.summary
     frame = read_one(reply, parse).assign(
@@ -220,7 +226,7 @@ def _answer(reply: Reply, pod: str) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _sorted(schema: Schema, frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
+def sorted_by(schema: Schema, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The frames under each other with exactly the declared columns and dtypes, in the order of the key."""
     dtypes = {column.name: column.dtype for column in schema.columns}
     found = concat([schema.empty(), *(frame[schema.names].astype(dtypes) for frame in frames)])

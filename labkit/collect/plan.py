@@ -70,10 +70,13 @@ class Plan:
     timings: int = 200
     #: Numbers of extra Services, each a step `services-<number>`, upwards.
     services: tuple[int, ...] = (100, 1000)
-    #: Seconds that captures and monitors listen.
+    #: Seconds that captures and monitors listen, and packets after which a capture on `any` ends; 0 is no bound.
     listen_s: int = 8
+    most_packets: int = 0
     #: Whether a step was asked anything only after every node was programmed for it.
     waits: bool = False
+    #: What is measured in turns with other arms, as JSON (`measure.design.Design`); None: nothing.
+    turns: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raises ParameterError where nothing could be measured so."""
@@ -120,7 +123,7 @@ class Plan:
 
 
 #: What a comparison is made with: the plan of the recordings, and every step waited for.
-FULL = Plan(waits=True)
+FULL = Plan(most_packets=20_000, waits=True)
 #: What shows in two minutes that everything works. It costs precision: an interval of 3 repetitions goes from
 #: the smallest to the largest and holds the true median 3 times of 4, a run of one second has TCP's slow start
 #: in it, and 100 Services are too few to slow anything. So most contrasts come out as `unknown`.
@@ -135,6 +138,7 @@ QUICK = Plan(
     timings=50,
     services=(10, 100),
     listen_s=5,
+    most_packets=20_000,
     waits=True,
 )
 

@@ -1,28 +1,29 @@
 """One marked burst of traffic, captured at every point of its way at once.
 
-A frontend pings each backend and fetches the Service, with an ICMP identifier and from ports that nothing
-else uses: what must be found at the points is known before it is looked for. An arm that was recorded before
-there were points has captures on `any` only, which name the interface of each packet themselves; its packets
-are those.
+A frontend pings each backend and the other frontends, and fetches the Service, with an ICMP identifier and from
+ports that nothing else uses: what must be found at the points is known before it is looked for. The frontends'
+own interfaces are points too, so that echoes are seen to arrive; a backend's image has no tcpdump. An arm that
+was recorded before there were points has captures on `any` only, which name the interface of each packet
+themselves; its packets are those.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import capture
 from labkit.cluster import once
 from labkit.collect import captures
+from labkit.collect.captures import sorted_by
 from labkit.collect.gather import Collector, read_one
 from labkit.collect.kubernetes import pod_targets, pods
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature, ReplayMiss
-from labkit.parse import curl, pcap, ping, tcpdump
-from labkit.schema import REPLY, Column, Schema, concat
+from labkit.parse import pcap, tcpdump
+from labkit.schema import REPLY, Column, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
     from labkit.capture import Point
@@ -55,33 +56,44 @@ POINTS = Schema("points", "The captures, one row a point.", key=("node", "tap", 
     REPLY,
 ))  # fmt: skip
 
-MARKS = Schema("marks", "The marked traffic.", key=("pod", "kind", "asked", "mark"), columns=(
-    Column("pod", "str", "the pod that sent it"),
-    Column("kind", "str", "`ping` or `http`"),
-    Column("asked", "str", "the address that was pinged, or the URL"),
-    Column("mark", "Int64", "the ICMP identifier, or the source port"),
-    Column("sent", "Int64", "echo requests sent, or connections made"),
-    Column("answered", "Int64", "echo replies, or 1 where a 2xx status came"),
+MARKS = Schema("marks", "The marked traffic.", key=(*captures.ASKED.key, "mark"), columns=(
+    *captures.ASKED.columns[:-1],
+    Column("mark", "Int64", "the ICMP identifier, or the source port; NA of an arm without points"),
     REPLY,
 ))  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was captured, read: the replies with their bytes are let go."""
+
+    packets: pd.DataFrame
+    points: pd.DataFrame
+    marks: pd.DataFrame
+
+
 @once
-def _taken(cluster: Cluster) -> tuple[list[tuple[Point, Reply]], list[Reply], str]:
-    """The captures at all points, the replies of the burst, and the pod that made it."""
+def _taken(cluster: Cluster) -> _Taken:
     here, every = cluster.at(captures.STEP), pods(cluster.at("baseline"))
-    target, client = min(pod_targets(cluster, "frontend", "toolbox").items())
-    servers = every[(every["namespace"] == cluster.namespace) & (every["app"] == "backend")]
+    inside = sorted(pod_targets(cluster, "frontend", "toolbox").items())
+    (target, client), *others = inside
+    mine = every[every["namespace"] == cluster.namespace]
+    servers = mine[(mine["app"] == "backend") | mine["pod"].isin([pod for _, pod in others])]
     names = [f"{cluster.namespace}/{pod}" for pod in (client, *servers["pod"])]
+    addresses = sorted(servers["pod_ip"].dropna())
     bounds = capture.Bounds(seconds=Plan.from_about(cluster.about).listen_s + BURST_S)
     try:
-        where = capture.points(cluster, names, inside=[target])
-        addresses = sorted(servers["pod_ip"].dropna())
+        where = capture.points(cluster, names, inside=[pod for pod, _ in inside])
         taken, burst = capture.capture(here, where, lambda: _burst(here, target, addresses), bounds=bounds)
     except ReplayMiss as error:
         reason = "recorded without a capture at each point; its captures are on `any`"
         raise MissingFeature(cluster.arm, reason) from error
-    return [(point, capture.require_whole(reply)) for point, reply in taken], burst, client
+    read = [_read(point, capture.require_whole(reply), burst) for point, reply in taken]
+    return _Taken(
+        sorted_by(POINT_PACKETS, [found for found, _ in read]),
+        sorted_by(POINTS, [point for _, point in read]),
+        sorted_by(MARKS, [_mark(reply, client) for reply in burst]),
+    )
 
 
 def _burst(here: Cluster, target: str, addresses: list[str]) -> list[Reply]:
@@ -95,14 +107,14 @@ def _burst(here: Cluster, target: str, addresses: list[str]) -> list[Reply]:
     return asked
 
 
-def _packets(cluster: Cluster) -> pd.DataFrame:
-    """Every packet at every point: frame POINT_PACKETS; of an arm without points, those captured on `any`."""
-    try:
-        taken, _, _ = _taken(cluster)
-    except MissingFeature:
-        return captures.packets(cluster)
-    frames = [read_one(reply, pcap.packets).assign(**_place(point)) for point, reply in taken]
-    return _sorted(POINT_PACKETS, frames)
+def _read(point: Point, reply: Reply, burst: list[Reply]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The packets of one capture, and how it went."""
+    found = read_one(reply, pcap.packets).assign(**_place(point))
+    report = read_one(reply, lambda _: tcpdump.report(reply.stderr)).assign(
+        **_place(point) | {"pod": point.pod}, packets=len(found), problems=int(found["problem"].notna().sum()),
+        cut=pcap.is_cut(reply.stdout), covers=capture.covers(reply, burst),
+    )  # fmt: skip
+    return found, report
 
 
 def _place(point: Point) -> dict[str, Any]:
@@ -112,48 +124,30 @@ def _place(point: Point) -> dict[str, Any]:
     return {"tap": tap, "node": point.node, "pod": pod, "interface": point.device, "device": point.kind}
 
 
+def _mark(reply: Reply, client: str) -> pd.DataFrame:
+    frame, argv = captures.answer(reply, client), reply.request.words.split()
+    return frame.assign(mark=int(argv[argv.index("-e") + 1]) if "-e" in argv else frame["local_port"])
+
+
+def _packets(cluster: Cluster) -> pd.DataFrame:
+    """Every packet at every point: frame POINT_PACKETS; of an arm without points, those captured on `any`."""
+    try:
+        return _taken(cluster).packets
+    except MissingFeature:
+        return captures.packets(cluster)
+
+
 def _points(cluster: Cluster) -> pd.DataFrame:
     """How each capture went: frame POINTS. Raises MissingFeature for an arm without points."""
-    taken, burst, _ = _taken(cluster)
-    return _sorted(POINTS, [_point(point, reply, burst) for point, reply in taken])
-
-
-def _point(point: Point, reply: Reply, burst: list[Reply]) -> pd.DataFrame:
-    frame, found = read_one(reply, lambda _: tcpdump.report(reply.stderr)), read_one(reply, pcap.packets)
-    return frame.assign(
-        **_place(point) | {"pod": point.pod}, packets=len(found), problems=int(found["problem"].notna().sum()),
-        cut=pcap.is_cut(reply.stdout), covers=capture.covers(reply, burst),
-    )  # fmt: skip
+    return _taken(cluster).points
 
 
 def _marks(cluster: Cluster) -> pd.DataFrame:
-    """What was sent with which mark: frame MARKS. Raises MissingFeature for an arm without points."""
-    _, burst, client = _taken(cluster)
-    return _sorted(MARKS, [_mark(reply, client) for reply in burst])
-
-
-def _mark(reply: Reply, client: str) -> pd.DataFrame:
-    argv = list(reply.request.words.split())
-    http = argv[0] == "curl"
-    parse: Callable[[bytes], pd.DataFrame] = curl.transfers if http else ping.summary
-    frame = read_one(reply, parse).assign(pod=client, kind="http" if http else "ping")
-    if http:
-        good = frame["http_code"].between(200, 299).fillna(value=False)
-        return frame.assign(
-            asked=frame["url"],
-            mark=frame["local_port"],
-            sent=frame["num_connects"],
-            answered=good.astype("Int64"),
-        )
-    return frame.assign(
-        asked=frame["dst_ip"], mark=int(argv[argv.index("-e") + 1]), answered=frame["received"]
-    )
-
-
-def _sorted(schema: Schema, frames: list[pd.DataFrame]) -> pd.DataFrame:
-    dtypes = {column.name: column.dtype for column in schema.columns}
-    found = concat([schema.empty(), *(frame[schema.names].astype(dtypes) for frame in frames)])
-    return found.sort_values(list(schema.key), kind="stable", ignore_index=True)
+    """What was sent with which mark: frame MARKS; of an arm without points, what was sent, without marks."""
+    try:
+        return _taken(cluster).marks
+    except MissingFeature:
+        return sorted_by(MARKS, [captures.asked(cluster).assign(mark=None)])
 
 
 packets = Collector(_packets, POINT_PACKETS)

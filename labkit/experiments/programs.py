@@ -23,6 +23,7 @@ from labkit.collect import (
     monitor,
     node,
     performance,
+    points,
     policies,
     scaling,
     services,
@@ -96,7 +97,7 @@ PROGRAMS: dict[str, tuple[Callable[[Cluster], object], ...]] = {
         lambda cluster: cluster.read("/api/v1/namespaces/kube-system/configmaps"),
         cleanup.everything,
     ),
-    "capture": (captures.asked,),
+    "capture": (captures.asked, points.points),
     "monitor": (monitor.traced_pings,),
     "load-balancing": (
         load_balancing.timings,
