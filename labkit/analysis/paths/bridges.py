@@ -64,7 +64,7 @@ class Bridges:
         note = "only until the new neighbour's link-layer header is known: the first packets, if any"
         return walk.then(
             hop(walk, machine.name, "neighbour", f"ARP for {walk.packet.dst}", device=bridge, tap="node",
-                direction="out", note=note, verdict=ASSUMED)
+                direction="out", note=note, verdict=ASSUMED, rests_on=shown(route), reply=replies(route))
         )  # fmt: skip
 
     def _up(self, walk: Walk, machine: Machine, bridge: str, *, hooked: bool) -> Iterator[Walk]:

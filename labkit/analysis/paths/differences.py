@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.ends import destination, source
 from labkit.analysis.paths.observed import flows
-from labkit.errors import ParameterError
 from labkit.schema import REPLY, Column, Schema
 
 if TYPE_CHECKING:
@@ -78,9 +77,8 @@ def differences(
 def _of_flow(model: Model, flow: Flow, asked: tuple[str, int | None], tapped: set[str]) -> Iterator[Row]:
     ip, port = asked
     common = {"flow": flow.name, "asked": ip if port is None else f"{ip}:{port}"}
-    try:
-        begin = source(model.world, _name_of(model, flow.client))
-    except ParameterError:
+    begin = source(model.world, flow.client)
+    if begin.kind == "outside":
         yield _unmodelled(flow, common, f"no pod and no node has the client's address {flow.client}")
         return
     ways = list(model.walks(begin, destination(model.world, ip, begin), flow.protocol, port))
@@ -95,11 +93,6 @@ def _of_flow(model: Model, flow: Flow, asked: tuple[str, int | None], tapped: se
     if back is not None or flow.answers:
         known = back if back is not None or forth.end != "inconclusive" else forth._replace(hops=())
         yield from _compared(common, "2 answer", known, flow.answers, tapped)
-
-
-def _name_of(model: Model, ip: str) -> str:
-    pod = model.world.pod_of_ip.get(ip)
-    return str(pod["pod"]) if pod else model.world.node_of_ip.get(ip, ip)
 
 
 def _fit(way: Walk, reached: set[str], asked: str) -> tuple[bool, bool]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,14 @@ from labkit.errors import ParameterError
 if TYPE_CHECKING:
     from labkit.analysis.paths.state import World
 
-__all__ = ["End", "destination", "source"]
+__all__ = ["End", "destination", "source", "split"]
 
 Row = dict[str, Any]
-SHOWN = 12
+SHOWN = 6
+#: A name or an address with a port behind it (its number, or a Service's name of it), and a protocol.
+WITH_PORT = re.compile(
+    r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(?P<port>[\w-]+))?(?:/(?P<protocol>tcp|udp))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +35,26 @@ class End:
     asked: str | None = None
 
 
+def split(text: str) -> tuple[str, str | None, str | None]:
+    """Name, port and protocol of `name:port/protocol`, with what is not given as None; `[address]:port` for IPv6."""
+    found = WITH_PORT.fullmatch(text)
+    if found is None:
+        return text, None, None
+    return found["name"].strip("[]"), found["port"], found["protocol"]
+
+
 def source(world: World, name: str) -> End:
-    """A pod (`name`, `namespace/name`, or `app=label` for the first of them) or a node.
+    """A pod (`name`, `namespace/name`, or `app=label` for the first of them), a node, or an address.
 
     Raises ParameterError for any other, naming what there is.
     """
-    found = _machine_or_pod(world, name, None)
+    found = _address(world, name) or _machine_or_pod(world, name, None)
     if found is None:
-        raise ParameterError(f"no pod or node {name!r} to send from; there are {_there(world)}")
+        raise ParameterError(f"no pod, node or address {name!r} to send from{_there(world, name)}")
+    if found.kind == "service":
+        raise ParameterError(
+            f"{name} is the Service {found.name}: nothing sends from there{_there(world, name)}"
+        )
     return found
 
 
@@ -46,17 +64,18 @@ def destination(world: World, name: str, sender: End) -> End:
     `app=label` is the first such pod, `app=label/same-node` and `app=label/other-node` the first that runs
     beside the sender or away from it. Raises ParameterError for any other, naming what there is.
     """
+    found = _address(world, name) or _machine_or_pod(world, name, sender) or _service(world, name)
+    if found is None:
+        raise ParameterError(f"no pod, Service, node or address {name!r}{_there(world, name, services=True)}")
+    return found
+
+
+def _address(world: World, name: str) -> End | None:
+    """Whose address it is; None for what is no address."""
     try:
         ip = str(ip_address(name))
     except ValueError:
-        found = _machine_or_pod(world, name, sender) or _service(world, name)
-        if found is None:
-            services = sorted({f"{row['namespace']}/{row['service']}" for row in world.services})
-            raise ParameterError(
-                f"no pod, Service, node or address {name!r}; there are {_there(world)}, and the Services "
-                + _some(services)
-            ) from None
-        return found
+        return None
     pod, node = world.pod_of_ip.get(ip), world.node_of_ip.get(ip)
     service = next((row for row in world.services if row["cluster_ip"] == ip), None)
     if pod is not None:
@@ -89,7 +108,11 @@ def _labelled(world: World, wanted: str, sender: End | None) -> Row | None:
     rows = [row for row in world.pods.values() if row["app"] == app and row["pod_ip"]]
     rows.sort(key=lambda row: (row["node"], row["pod"]))
     if where and sender is not None:
-        home = sender.name if sender.kind == "node" else world.pods[sender.name]["node"]
+        if where not in ("same-node", "other-node"):
+            raise ParameterError(
+                f"app={wanted}: behind the label stands same-node or other-node, not {where!r}"
+            )
+        home = world.pods[sender.name]["node"] if sender.kind == "pod" else sender.name
         rows = [row for row in rows if (row["node"] == home) == (where == "same-node")]
     return rows[0] if rows else None
 
@@ -107,9 +130,20 @@ def _service(world: World, name: str) -> End | None:
     return End("service", f"{row['namespace']}/{row['service']}", row["cluster_ip"] or "", row, asked)
 
 
-def _there(world: World) -> str:
-    pods = sorted(f"{row['namespace']}/{row['pod']}" for row in world.pods.values())
-    return f"the nodes {_some(sorted(world.machines))} and the pods {_some(pods)}"
+def _there(world: World, name: str, *, services: bool = False) -> str:
+    """What there is, with what the name may have meant first."""
+    pods = sorted(f"{row['namespace']}/{row['pod']}" for row in world.pods.values() if row["namespace"])
+    named = {"nodes": sorted(world.machines), "pods": pods}
+    named["labels"] = sorted({f"app={row['app']}" for row in world.pods.values() if row["app"]})
+    if services:
+        named["Services"] = sorted({f"{row['namespace']}/{row['service']}" for row in world.services})
+    names = [each for some in named.values() for each in some]
+    whole = {each.rpartition("/")[2]: each for each in names} | {each: each for each in names}
+    meant = dict.fromkeys(whole[each] for each in get_close_matches(name, whole, cutoff=0.5))
+    said = f"; did you mean {' or '.join(meant)}?" if meant else ";"
+    return f"{said} there are the " + ", the ".join(
+        f"{kind} {_some(some)}" for kind, some in named.items() if some
+    )
 
 
 def _some(names: list[str]) -> str:

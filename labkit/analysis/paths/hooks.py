@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any
 
-from labkit.analysis.paths.hops import ended, hop
+from labkit.analysis.paths.hops import ended, hop, replies
 from labkit.analysis.paths.netfilter import ENDS, HOOKS, TRANSLATES, Outcome
 from labkit.analysis.paths.packet import Entry
 from labkit.analysis.paths.rules import Devices
@@ -36,8 +37,17 @@ def leaves(walk: Walk, machine: Machine) -> Walk:
     """The walk with the connection remembered, where this was its first packet."""
     if walk.packet.state != "NEW" or walk.came is None:
         return walk
-    entry = Entry(walk.came, walk.packet.ends)
+    translated = (row for row in walk.hops if row["node"] == machine.name and row["verdict"] == "translated")
+    entry = Entry(walk.came, walk.packet.ends, replies(*translated))
     return walk._replace(tracked={**walk.tracked, machine.name: entry})
+
+
+def _translations(walk: Walk, machine: Machine) -> frozenset[str]:
+    """What the node did to this connection so far, by the names of `--ctstate`."""
+    entry = walk.tracked.get(machine.name)
+    before, now = (entry.first, entry.now) if entry else (walk.came or walk.packet.ends, walk.packet.ends)
+    changed = {"SNAT": before[:2] != now[:2], "DNAT": before[2:] != now[2:]}
+    return frozenset(name for name, holds in changed.items() if holds)
 
 
 def at_hook(
@@ -46,7 +56,7 @@ def at_hook(
     """Every way of a packet through one hook; a walk that ends there has its `end`."""
     if hook in COMING:
         walk = comes(walk, machine)
-    devices = Devices(incoming, outgoing, machine.address_type)
+    devices = Devices(incoming, outgoing, machine.address_type, _translations(walk, machine))
     rules = machine.rules.get(walk.packet.family)
     if rules is None:
         reason = f"the rules of iptables of family {walk.packet.family} were not read"
@@ -162,14 +172,17 @@ def _destination(packet: Packet, to: str) -> Packet:
 
 
 def _own_address(machine: Machine, device: str | None, packet: Packet) -> str | None:
-    """The address that a packet gets that is masqueraded: the route's own, or the device's first global one."""
+    """The address that a packet gets that is masqueraded (inet_select_addr of `net/ipv4/devinet.c`).
+
+    One of the device's own: that beside the next hop, else its first; where it has none, the first of the node.
+    """
+    mine = [row for row in machine.addresses.values()
+            if row["scope"] == "global" and row["family"] == packet.family]  # fmt: skip
+    here = [row for row in mine if row["interface"] == device]
     route = machine.routes.decide(packet).route
-    if route and route.get("src_ip"):
-        return str(route["src_ip"])
-    for ip, row in machine.addresses.items():
-        if row["interface"] == device and row["scope"] == "global" and row["family"] == packet.family:
-            return ip
-    return None
+    next_hop = ip_address((route and route["next_hop"]) or packet.dst)
+    beside = [row for row in here if next_hop in ip_interface(f"{row['ip']}/{row['prefix_length']}").network]
+    return next((row["ip"] for row in (*beside, *here, *mine)), None)
 
 
 def _by_conntrack(walk: Walk, machine: Machine, hook: str) -> Walk:
@@ -187,12 +200,7 @@ def _by_conntrack(walk: Walk, machine: Machine, hook: str) -> Walk:
         what = f"source {before.src} becomes {dst} again"
     else:
         return walk
-    entry_text = f"{_ends(entry.first)}, answered as {_ends(entry.now)}"
     return walk.then(
-        hop(walk, machine.name, "conntrack", f"{hook}: {what}", rests_on=entry_text, verdict="translated")
-    )
-
-
-def _ends(ends: tuple[str, int | None, str, int | None]) -> str:
-    src, sport, dst, dport = ends
-    return f"{src}:{sport or '*'} to {dst}:{dport or '*'}"
+        hop(walk, machine.name, "conntrack", f"{hook}: {what}", rests_on=entry.shown, reply=entry.reply,
+            verdict="translated")
+    )  # fmt: skip

@@ -91,7 +91,7 @@ class Kernel:
                 hop(walk, machine.name, "routing", f"{decision.rule}: for the node itself", **text)
             )
             for each in at_hook(walk, machine, "INPUT", device):
-                yield each if each.end else delivered(each, machine.name)
+                yield each if each.end else delivered(each, machine.name, text)
         elif route["type"] != "unicast":
             yield ended(walk, machine.name, "routing", "dropped", f"a route of type {route['type']}", **text)
         elif (why := self._forwards(walk, machine)) is not None:
@@ -210,9 +210,13 @@ class Kernel:
         return (links[0]["interface"] if links else "eth0"), end and end[1], end and end[2]
 
 
-def delivered(walk: Walk, node: str) -> Walk:
-    """The walk at its end on the node itself."""
-    walk = walk.then(hop(walk, node, "delivery", "to a socket of the node", verdict="delivered"))
+def delivered(walk: Walk, node: str, by: Row) -> Walk:
+    """The walk at its end on the node itself, by the route that says so."""
+    asks = walk.packet.opens and walk.packet.dport is not None
+    note = f"not read: whether anything listens at port {walk.packet.dport}" if asks else None
+    walk = walk.then(
+        hop(walk, node, "delivery", "to a socket of the node", verdict="delivered", note=note, **by)
+    )
     return walk._replace(end="delivered", at=("node", node))
 
 

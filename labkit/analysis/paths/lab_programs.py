@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from labkit.analysis.paths.hops import ended, hop, replies
+from labkit.analysis.paths.hops import ended, hop, replies, seen
 from labkit.analysis.paths.packet import Entry, family_of
 from labkit.analysis.paths.routes import BITS, Prefixes, shown
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from labkit.analysis.paths.state import Machine
 
 __all__ = ["LabPrograms"]
+
+#: From this address a pod is asked that is its own backend.
+HAIRPIN = "169.254.42.1"
 
 Row = dict[str, Any]
 
@@ -54,6 +57,9 @@ class LabPrograms:
 
     def _from_pod(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk]:
         pod = walk.packet.src
+        if walk.packet.dst == HAIRPIN:
+            yield self._turned(self._to_itself(walk, machine), machine, device)
+            return
         if not walk.packet.opens:
             walk = self._given_back(walk, machine, "node")
             yield from self.kernel.comes_in(walk, machine, device)
@@ -61,12 +67,27 @@ class LabPrograms:
         for each in self._balanced(walk, machine):
             if each.end is not None:
                 yield each
-            elif each.packet.dst == pod:
-                note = "not modelled: a pod that is its own backend is asked from another address"
-                yield ended(each, machine.name, "service", "inconclusive", "to itself", note=note)
+            elif each.packet.src == HAIRPIN:
+                yield self._turned(each, machine, device)
             else:
                 for allowed in self._policy(each, machine, pod, "egress", each.packet.dst):
                     yield from [allowed] if allowed.end else self.kernel.comes_in(allowed, machine, device)
+
+    def _turned(self, walk: Walk, machine: Machine, device: str) -> Walk:
+        """Back out by the device that it came in by; no policy and no route is asked."""
+        return self.kernel.in_pod(
+            seen(walk, machine.name, device, "out", "turned back to its pod"), machine, device
+        )
+
+    @staticmethod
+    def _to_itself(walk: Walk, machine: Machine) -> Walk:
+        """A pod's answer to itself: from the Service, to the address that asked."""
+        entry = walk.tracked[f"{machine.name} pod lb"]
+        src, sport, dst, dport = entry.first
+        what = f"{walk.packet.src} to {HAIRPIN} becomes {dst} to {src} again"
+        walk = walk.with_packet(src=dst, sport=dport, dst=src, dport=sport)
+        return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated", rests_on=entry.shown,
+                             reply=entry.reply))  # fmt: skip
 
     def egress(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk] | None:
         """What a pod is to receive; None where no program is attached."""
@@ -118,8 +139,9 @@ class LabPrograms:
             return
         note = "a client that was here before keeps its backend" if found["affinity_s"] else None
         for row in slots:
-            chosen = walk.with_packet(dst=row["backend_ip"], dport=row["backend_port"])
-            entry = Entry(asked.ends, chosen.packet.ends)
+            src = HAIRPIN if row["backend_ip"] == asked.src else asked.src
+            chosen = walk.with_packet(src=src, dst=row["backend_ip"], dport=row["backend_port"])
+            entry = Entry(asked.ends, chosen.packet.ends, replies(found, row))
             tracked = {**walk.tracked, f"{machine.name} {by} lb": entry}
             chosen = chosen._replace(chance=walk.chance / len(slots), tracked=tracked)
             said = f"{asked.dst}:{asked.dport} becomes {row['backend_ip']}:{row['backend_port']}"
@@ -138,14 +160,18 @@ class LabPrograms:
         _, _, dst, dport = entry.first
         what = f"source {walk.packet.src} becomes {dst} again"
         walk = walk.with_packet(src=dst, sport=dport)
-        return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated"))
+        return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated", rests_on=entry.shown,
+                             reply=entry.reply))  # fmt: skip
 
     def _policy(self, walk: Walk, machine: Machine, pod: str, direction: str, other: str) -> Iterator[Walk]:
         """Isolated pods may speak with the peers in their map, on the ports of the peer's set."""
         isolated = next((row for row in self._rows("lab_isolated", machine.name)
                          if (row["pod_ip"], row["direction"]) == (pod, direction)), None)  # fmt: skip
         if isolated is None:
-            yield walk.then(hop(walk, machine.name, "policy", f"{direction} of {pod}: not isolated"))
+            row = hop(walk, machine.name, "policy", f"{direction} of {pod}: not isolated",
+                      rests_on=f"no entry of {pod} {direction} in the map of isolated pods",
+                      reply=replies(*self._rows("lab_isolated", machine.name)[:1]))  # fmt: skip
+            yield walk.then(row)
             return
         peer = self._peer(machine.name, pod, direction, other)
         text = f"isolated {pod} {direction}"

@@ -41,7 +41,11 @@ class Maps:
     def _frontend(self, node: str, packet: Packet) -> list[Row] | None:
         if packet.dport is None:
             return None
-        return self._slots.get((node, packet.dst, packet.dport, packet.protocol))
+        found = self._slots.get((node, packet.dst, packet.dport, packet.protocol))
+        if found is None and packet.dst in self.world.node_of_ip:  # a NodePort, by any node's address
+            anywhere = "::" if packet.family == "inet6" else "0.0.0.0"  # noqa: S104  (a key of a map)
+            found = self._slots.get((node, anywhere, packet.dport, packet.protocol))
+        return found
 
     def is_frontend(self, node: str, packet: Packet) -> bool:
         return self._frontend(node, packet) is not None

@@ -78,11 +78,23 @@ class Entry(NamedTuple):
 
     first: tuple[str, int | None, str, int | None]
     now: tuple[str, int | None, str, int | None]
+    #: Ids of the replies that said how it is translated, or that it may pass; space-separated.
+    reply: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """As it came, and how it is answered."""
+        return f"{_ends(self.first)}, answered as {_ends(self.now)}"
 
     def answers(self, packet: Packet) -> bool:
         """Whether the packet is one of the other direction."""
         src, sport, dst, dport = self.now
         return packet.ends == (dst, dport, src, sport)
+
+
+def _ends(ends: tuple[str, int | None, str, int | None]) -> str:
+    src, sport, dst, dport = ends
+    return f"{src}:{sport or '*'} to {dst}:{dport or '*'}"
 
 
 class Walk(NamedTuple):

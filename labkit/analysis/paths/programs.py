@@ -98,13 +98,18 @@ class Programs:
                 return
             yield walk
             return
+        alone = "a pod that is its own backend is asked from another address (the service loopback)"
         maglev = self.status(machine).get("lb_algorithm") == "Maglev"
         for share, backend, more in self.maps.backends(machine.name, asked, maglev=maglev):
             if backend is None:
                 yield ended(walk, machine.name, "service", "rejected", "the frontend has no backend", **more)
                 return
             chosen = walk.with_packet(dst=backend[0], dport=backend[1])._replace(chance=walk.chance * share)
-            entry = Entry(asked.ends, chosen.packet.ends)
+            if backend[0] == asked.src:
+                yield ended(chosen, machine.name, "service", "inconclusive", "to itself",
+                            **{**more, "note": f"not modelled: {alone}"})  # fmt: skip
+                continue
+            entry = Entry(asked.ends, chosen.packet.ends, more["reply"])
             chosen = chosen._replace(tracked={**chosen.tracked, f"{machine.name} lb": entry})
             what = f"{asked.dst}:{asked.dport} becomes {backend[0]}:{backend[1]}"
             yield chosen.then(hop(chosen, machine.name, "service", what, verdict="translated", **more))
@@ -112,16 +117,28 @@ class Programs:
     def _policy(self, walk: Walk, machine: Machine, endpoint: Row, direction: str) -> Iterator[Walk]:
         """The endpoint's policy map, by the identity of the other side; answers are let through unasked."""
         if not walk.packet.opens:
-            said = f"an answer of a tracked connection: the {direction} policy of endpoint {endpoint['endpoint']} is not asked"
-            yield self._given_back(walk.then(hop(walk, machine.name, "policy", said)), machine, direction)
+            yield self._given_back(self._let_through(walk, machine, endpoint, direction), machine, direction)
             return
         other = walk.packet.dst if direction == "egress" else walk.packet.src
         verdict, more = self.maps.verdict(machine.name, endpoint, direction, other, walk.packet)
         said = more.pop("decision")
-        if verdict == "passes":
-            yield walk.then(hop(walk, machine.name, "policy", said, **more))
-        else:
+        if verdict != "passes":
             yield ended(walk, machine.name, "policy", verdict, said, **more)
+            return
+        entry = Entry(walk.packet.ends, walk.packet.ends, more["reply"])
+        walk = walk._replace(tracked={**walk.tracked, _passing(machine, endpoint, direction): entry})
+        yield walk.then(hop(walk, machine.name, "policy", said, **more))
+
+    @staticmethod
+    def _let_through(walk: Walk, machine: Machine, endpoint: Row, direction: str) -> Walk:
+        """An answer, for which the endpoint's policy is not asked: its request passed in the other direction."""
+        other = "ingress" if direction == "egress" else "egress"
+        entry = walk.tracked.get(_passing(machine, endpoint, other))
+        number = endpoint["endpoint"]
+        said = f"an answer of a tracked connection: the {direction} policy of endpoint {number} is not asked"
+        rests = f"{entry.shown}, let through by the {other} policy" if entry else f"endpoint {number}"
+        reply = entry.reply if entry else replies(endpoint)
+        return walk.then(hop(walk, machine.name, "policy", said, rests_on=rests, reply=reply))
 
     @staticmethod
     def _given_back(walk: Walk, machine: Machine, direction: str) -> Walk:
@@ -131,7 +148,8 @@ class Programs:
         _, _, dst, dport = entry.first
         what = f"source {walk.packet.src} becomes {dst} again"
         walk = walk.with_packet(src=dst, sport=dport)
-        return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated"))
+        return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated", rests_on=entry.shown,
+                             reply=entry.reply))  # fmt: skip
 
     def _forwarded(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk]:
         """From a pod, behind its policy: to a pod of this node, into a tunnel, or out."""
@@ -213,7 +231,7 @@ class Programs:
             return
         else:
             walk = walk.with_packet(src=machine.ip, sport=None)
-            entry = Entry(packet.ends, walk.packet.ends)
+            entry = Entry(packet.ends, walk.packet.ends, replies(status))
             walk = walk._replace(tracked={**walk.tracked, f"{machine.name} snat": entry})
             said = f"{packet.src} becomes {machine.ip}"
             yield walk.then(hop(walk, machine.name, "masquerade", said, device=device, verdict="translated",
@@ -229,7 +247,8 @@ class Programs:
             before = walk.packet.dst
             walk = walk.with_packet(dst=entry.first[0], dport=entry.first[1])
             what = f"destination {before} becomes {walk.packet.dst} again"
-            walk = walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated"))
+            walk = walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated",
+                                 rests_on=entry.shown, reply=entry.reply))  # fmt: skip
         if walk.packet.opens and self.maps.is_frontend(machine.name, walk.packet):
             note = "not modelled: NodePort and other frontends for packets that come from outside"
             yield ended(walk, machine.name, "service", "inconclusive", "a frontend", note=note)
@@ -271,3 +290,8 @@ class Programs:
                 each = seen(each, machine.name, device, "out", "out by it", verdict=ASSUMED,  # noqa: PLW2901
                             note=f"{ASSUMED}: without BPF host routing the device is crossed")  # fmt: skip
             yield each if each.end else self.kernel.in_pod(each, machine, device)
+
+
+def _passing(machine: Machine, endpoint: Row, direction: str) -> str:
+    """Under which name a walk remembers that an endpoint's policy let it through."""
+    return f"{machine.name} endpoint {endpoint['endpoint']} {direction}"

@@ -27,6 +27,8 @@ class Devices:
     incoming: str | None = None
     outgoing: str | None = None
     address_type: Callable[[str], str] = lambda _: "UNICAST"
+    #: What was done to the connection on this node: SNAT, DNAT, both or nothing.
+    translations: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -155,7 +157,18 @@ def _mark(value: str) -> Callable[[Packet, Devices], bool]:
 
 def _state(value: str) -> Callable[[Packet, Devices], bool]:
     states = set(value.split(","))
-    return lambda packet, _: packet.state in states
+    return lambda packet, devices: packet.state in states or bool(states & devices.translations)
+
+
+def _echo(value: str) -> Callable[[Packet, Devices], bool]:
+    """Of ICMP, echoes are all that is explained: types 8 and 0, of IPv6 128 and 129."""
+    asked, _, code = value.partition("/")
+    return lambda packet, _: (
+        packet.protocol in ECHOES
+        and (
+            value == "any" or (code in ("", "0") and asked == str(ECHOES[packet.protocol][not packet.opens]))
+        )
+    )
 
 
 def _type(side: str) -> Callable[[str], Callable[[Packet, Devices], bool]]:
@@ -164,6 +177,7 @@ def _type(side: str) -> Callable[[str], Callable[[Packet, Devices], bool]]:
     )
 
 
+ECHOES = {"icmp": (8, 0), "icmpv6": (128, 129)}
 _NUMBERS = {
     "icmp": ("1",),
     "tcp": ("6",),
@@ -184,6 +198,8 @@ MATCHES: dict[str, Callable[[str], Callable[[Packet, Devices], bool]]] = {
     "--sport": _source_port,
     "--sports": _source_port,
     "--mark": _mark,
+    "--icmp-type": _echo,
+    "--icmpv6-type": _echo,
     "--ctstate": _state,
     "--state": _state,
     "--dst-type": _type("dst"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.hops import ASSUMED, ended, hop, replies, seen
@@ -44,6 +45,10 @@ def from_pod(walk: Walk, kernel: Kernel, pod: str) -> Iterator[Walk]:
 def _out_of(walk: Walk, kernel: Kernel, machine: Machine, pod: str) -> Iterator[Walk]:
     """The pod's own route, whom it sends the frame to, its device, and the other end of that."""
     world = kernel.world
+    own = _own(world, pod, walk.packet.dst)
+    if own is not None:
+        yield _to_itself(walk, machine, pod, own)
+        return
     routes, note = _routes(world, pod)
     if routes is None:
         yield ended(
@@ -78,6 +83,29 @@ def _out_of(walk: Walk, kernel: Kernel, machine: Machine, pod: str) -> Iterator[
         walk, machine.name, device, "in", "the other end of the pod's device", rests_on=why, reply=reply
     )
     yield from kernel.arrives(walk._replace(frame_for=first), machine, device)
+
+
+def _own(world: World, pod: str, ip: str) -> Row | None:
+    """What says that an address is the pod's own."""
+    rows = [row for row in world.pod_addresses.get(pod, []) if row["ip"] == ip]
+    if rows:
+        return {**rows[0], "text": f"{ip}/{rows[0]['prefix_length']} dev {rows[0]['interface']}"}
+    if ip == world.pods[pod]["pod_ip"]:
+        return {**world.pods[pod], "text": f"pod {pod} {ip}"}
+    return {**world.pods[pod], "text": f"{ip} is a loopback address"} if ip_address(ip).is_loopback else None
+
+
+def _to_itself(walk: Walk, machine: Machine, pod: str, own: Row) -> Walk:
+    """By the pod's own loopback device: nothing outside of it sees the packet."""
+    said = "the pod has this address: by its lo, and out of no device"
+    walk = walk.then(
+        hop(walk, machine.name, "routing", said, device="lo", rests_on=own["text"], reply=replies(own))
+    )
+    walk = walk.then(
+        hop(walk, machine.name, "delivery", f"to a socket of {pod}", rests_on=own["text"], reply=replies(own),
+            verdict="delivered")
+    )  # fmt: skip
+    return walk._replace(end="delivered", at=("pod", pod))
 
 
 def _routes(world: World, pod: str) -> tuple[Routes | None, str | None]:
@@ -143,18 +171,21 @@ def _neighbour(walk: Walk, kernel: Kernel, machine: Machine, pod: str, ip: str, 
 
 
 def from_outside(walk: Walk, kernel: Kernel) -> Iterator[Walk]:
-    """Every way of an answer from outside the cluster: to the node that its destination belongs to."""
+    """Every way of a packet from outside the cluster: to the node that its destination belongs to."""
     world, to = kernel.world, walk.packet.dst
     pod = world.pod_of_ip.get(to)
     node = world.node_of_ip.get(to) or (pod["node"] if pod else None)
     walk = walk.with_packet(ttl=None)
     if node is None:
-        yield ended(walk, None, "network", "dropped", f"{to} is no node and no pod")
+        note = "not modelled: what routes outside of the nodes"
+        yield ended(walk, None, "network", "inconclusive", f"{to} is no node and no pod", note=note)
         return
     machine = world.machines[node]
     if machine.nic is None:
         yield ended(walk, node, "device", "inconclusive", f"no device with the address {machine.ip} was read")
         return
     note = f"{ASSUMED}: what routes outside is not read, and must bring it to {node}"
-    walk = walk.then(hop(walk, None, "network", f"an answer comes to {node}", verdict=ASSUMED, note=note))
+    what = "a packet" if walk.packet.opens else "an answer"
+    walk = walk.then(hop(walk, None, "network", f"{what} comes to {node}", verdict=ASSUMED, note=note,
+                         rests_on=f"{to} is of {node}", reply=replies(pod or world.node(node))))  # fmt: skip
     yield from kernel.arrives(seen(walk, node, machine.nic, "in", "in by it"), machine, machine.nic)

@@ -199,6 +199,10 @@ class World:
                 found.setdefault(row["ip"], self.pods[row["pod"]])
         return found
 
+    def node(self, name: str) -> Row | None:
+        """A node as the API has it."""
+        return next((row for row in self.nodes if row["node"] == name), None)
+
     def node_of_range(self, ip: str) -> str | None:
         """The node whose range of pod addresses this one is in, whether a pod has it or not."""
         return next((rows[0]["node"] for rows in self._ranges[family_of(ip)].find(ip)), None)

@@ -118,16 +118,18 @@ class Tunnels:
         if to is None:
             known = "leaves" if walk.packet.tunnel is None else "dropped"
             said = f"to {outer}, which is no node and no pod of this cluster"
-            yield ended(walk, None, "network", known, said, reply=replies(neighbour))
+            yield ended(walk, None, "network", known, said, reply=replies(neighbour, *world.nodes),
+                        rests_on=f"addresses of {len(world.nodes)} nodes and {len(world.pods)} pods")  # fmt: skip
             return
         if direct is None:
             walk = walk.with_packet(ttl=walk.packet.ttl if walk.packet.tunnel else None)
             note = f"{ASSUMED}: {next_hop} is no node; what routes behind it is not read, and must bring it to {to}"
             row = hop(walk, None, "network", f"to {to}, by routers that are not read", verdict=ASSUMED, note=note,
-                      reply=replies(neighbour))  # fmt: skip
+                      rests_on=f"{outer} is of {to}", reply=replies(neighbour, pod, world.node(to)))  # fmt: skip
         else:
-            row = hop(walk, None, "network", f"to {to}, straight", reply=replies(neighbour),
-                      rests_on=neighbour and f"neighbour {next_hop} {neighbour['mac']}")  # fmt: skip
+            known = neighbour["mac"] if neighbour and neighbour["mac"] else f"node {to}"
+            row = hop(walk, None, "network", f"to {to}, straight", rests_on=f"{next_hop} is {known}",
+                      reply=replies(neighbour, world.node(to)))  # fmt: skip
         walk = walk.then(row)
         there = world.machines[to]
         if there.nic is None:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from labkit.analysis.paths import HOPS, Model
+from labkit.analysis.paths.ends import split
 from labkit.errors import ParameterError
 from tests.analysis.paths.states import devices, leaves, model, of_way, state, with_rules, without
 
@@ -232,13 +233,121 @@ def test_policy_routing_is_followed():
     assert "rule 100: lookup 77: on the link, out by vethd413748f" in way["decision"].tolist()
 
 
-@pytest.mark.parametrize(("src", "dst"), [("nobody", "backend-service"), (FRONTEND, "no-such-service"),
-                                          ("app=nothing", BACKEND), ("other/" + FRONTEND, BACKEND)])  # fmt: skip
-def test_unknown_names_are_errors_that_say_what_there_is(src, dst):
-    with pytest.raises(
-        ParameterError, match=r"there are the nodes vxlan-node-0, vxlan-node-1 and the pods cni-lab/"
-    ):
+@pytest.mark.parametrize(("src", "dst", "meant"), [
+    ("nobody", "backend-service", ";"), (FRONTEND, "backend-servce", "; did you mean cni-lab/backend-service"),
+    ("app=frontent", BACKEND, "; did you mean app=frontend"), (FRONTEND, "app=backend/next-node", ": behind the label stands"),
+    ("other/" + FRONTEND, BACKEND, f"; did you mean cni-lab/{FRONTEND}"), (SERVICE, BACKEND, " is the Service cni-lab/backend-service"),
+])  # fmt: skip
+def test_unknown_names_are_errors_that_say_what_there_is(src, dst, meant):
+    with pytest.raises(ParameterError) as raised:
         model("overlay-vxlan").explain(src, dst)
+    assert meant in str(raised.value)
+    if meant.startswith(";"):
+        assert "there are the nodes vxlan-node-0, vxlan-node-1, the pods cni-lab/" in str(raised.value)
+
+
+@pytest.mark.parametrize(("dst", "port", "protocol"), [
+    ("backend-service:80", 80, "tcp"), ("cni-lab/perf-server:udp", 5201, "udp"), ("kube-dns:53/tcp", 53, "tcp"),
+    ("10.0.0.10:dns", 53, "udp"), ("1.1.1.1:443", 443, "tcp"), ("app=backend/other-node:80", 80, "tcp"),
+    (f"{SERVICE}:80/tcp", 80, "tcp"), ("vxlan-node-1:10250", 10250, "tcp"),
+])  # fmt: skip
+def test_a_port_may_stand_behind_a_name(dst, port, protocol):
+    hops = model("overlay-vxlan").explain(FRONTEND, dst)
+    name = dst.partition(":")[0]
+    assert hops.equals(model("overlay-vxlan").explain(FRONTEND, name, port=port, protocol=protocol))
+    assert hops["dst_port"].iloc[0] == port
+
+
+@pytest.mark.parametrize(("dst", "options", "message"), [
+    ("backend-service:http", {}, "no port 'http'; it has 80/tcp"), ("backend-service:80", {"port": 80}, "another is given"),
+    ("backend-service", {"protocol": "udp"}, "no port of protocol udp; it has 80/tcp"),
+    ("1.1.1.1", {"protocol": "tcp"}, "write 1.1.1.1:<port>"), ("1.1.1.1", {"protocol": "gre"}, "no protocol 'gre'"),
+    ("1.1.1.1:0", {}, "no port '0'"), ("perf-server:x", {}, "it has 5201/tcp (tcp), 5201/udp (udp)"),
+])  # fmt: skip
+def test_what_cannot_be_asked_says_how_to_ask(dst, options, message):
+    with pytest.raises(ParameterError) as raised:
+        model("overlay-vxlan").explain(FRONTEND, dst, **options)
+    assert message in str(raised.value)
+
+
+def test_addresses_with_ports_are_taken_apart():
+    assert split("[fd00::1]:80/udp") == ("fd00::1", "80", "udp")
+    assert split("fd00::1") == ("fd00::1", None, None)
+    assert split("app=backend/same-node") == ("app=backend/same-node", None, None)
+
+
+def test_a_pod_asks_itself_by_its_loopback_device():
+    for name, to in (
+        ("overlay-vxlan", "app=frontend"),
+        ("cilium", "127.0.0.1:80"),
+        ("overlay-routed", "::1"),
+    ):
+        hops = model(name).explain("app=frontend", to)
+        for way in ("1", "2"):
+            there = of_way(hops, way)
+            assert devices(hops, way) == []
+            assert there["place"].tolist() == ["routing", "delivery"]
+            assert (there.iloc[0]["device"], there.iloc[1]["verdict"]) == ("lo", "delivered")
+            assert there["reply"].notna().all()
+
+
+def test_a_masqueraded_packet_gets_an_address_even_where_its_device_has_none():
+    for sender in ("routed-node-0", "app=backend"):  # to the node's own backend, by a veth without an address
+        hops = model("overlay-routed").explain(sender, "backend-service")
+        assert leaves(hops) == [(0.5, "delivered"), (0.5, "delivered")]
+        assert of_way(hops).set_index("place").loc["masquerade", "src_ip"] == "10.242.0.4"
+        assert of_way(hops, "2").iloc[-1]["verdict"] == "delivered"
+
+
+def test_the_address_beside_the_next_hop_is_masqueraded_with():
+    addresses = state("overlay-vxlan").frames["addresses"]
+    nic = addresses[addresses["interface"].eq("eth0") & addresses["family"].eq("inet")]
+    more = nic.assign(ip="10.9.9.9", prefix_length=32)  # the first of the device, but beside no gateway
+    found = state("overlay-vxlan").changed(addresses=pd.concat([more, addresses]))
+    masked = of_way(Model(found).explain(FRONTEND, "1.1.1.1:443")).set_index("place").loc["masquerade"]
+    assert masked["src_ip"] == "10.240.0.4"
+
+
+def test_from_outside_a_node_port_is_reached_and_answered_under_its_address():
+    mine = node_port("overlay-vxlan", "vxlan-node-1", "[0:0] -A KUBE-POSTROUTING -m comment")
+    hops = mine.explain("192.0.2.7", "vxlan-node-1:30080")
+    assert leaves(hops) == [(0.5, "delivered"), (0.5, "delivered")]
+    for branch in (0, 1):
+        assert of_way(hops, branch=branch).iloc[0]["verdict"] == "assumed"
+        last = of_way(hops, "2", branch).iloc[-1]
+        assert (last["src_ip"], last["dst_ip"], last["verdict"]) == ("10.240.0.5", "192.0.2.7", "leaves")
+    lost = of_way(mine.explain("192.0.2.7", "backend-service")).iloc[-1]
+    assert (lost["verdict"], lost["note"]) == (
+        "inconclusive",
+        "not modelled: what routes outside of the nodes",
+    )
+
+
+def test_a_port_that_a_service_has_not_is_said():
+    last = of_way(model("overlay-vxlan").explain(FRONTEND, "backend-service:81")).iloc[-1]
+    assert last["verdict"] == "leaves"
+    assert last["note"] == "no rule is for 81/tcp of cni-lab/backend-service, which has 80/tcp"
+
+
+def test_whether_a_node_listens_is_not_told():
+    last = of_way(model("overlay-vxlan").explain(FRONTEND, "vxlan-node-1:9")).iloc[-1]
+    assert (last["verdict"], last["note"]) == ("delivered", "not read: whether anything listens at port 9")
+
+
+ENDS = [("app=frontend", "app=backend/same-node"), ("app=frontend", "app=backend/other-node:80"), ("app=frontend", "kube-dns"),
+        ("app=frontend", "1.1.1.1:443"), ("app=frontend", "app=frontend"), ("app=backend", "backend-service:80")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["overlay-vxlan", "overlay-routed", "cilium"])
+def test_every_decision_names_the_state_that_it_rests_on(name):
+    first, second = sorted(model(name).world.machines)
+    ends = [*ENDS, (first, "backend-service"), (first, second), (first, first), (first, "app=backend/other-node"),
+            ("app=frontend", f"{second}:30080"), ("192.0.2.7", f"{first}:22")]  # fmt: skip
+    for src, dst in ends:
+        hops = model(name).explain(src, dst)
+        decisions = hops[~hops["place"].isin(["device", "netfilter"])]
+        assert decisions["rests_on"].notna().all(), (src, dst, decisions[decisions["rests_on"].isna()])
+        assert hops.loc[hops["place"] != "device", "reply"].notna().all(), (src, dst)
 
 
 def test_a_loop_between_nodes_is_told():

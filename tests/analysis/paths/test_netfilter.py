@@ -81,6 +81,7 @@ def test_set_xmark_clears_the_mask_and_flips_the_value(words, mark):
     ("-p tcp -m multiport --dports 22,80:90", True), ("-p tcp -m tcp --dport 81:", False), ("-m mark ! --mark 0x1/0x1", True),
     ("-m conntrack --ctstate NEW,RELATED", True), ("-m conntrack ! --ctstate NEW", False),
     ("-m addrtype --dst-type LOCAL", True), ("-m addrtype ! --src-type LOCAL", False),
+    ("-p icmp -m icmp --icmp-type 8", False), ("-m conntrack --ctstate DNAT", False),
     ("-m nfacct --nfacct-name  x", True), ('-m comment --comment "say \\"-j DROP\\""', True),
 ])  # fmt: skip
 def test_matches(match, holds):
@@ -113,3 +114,24 @@ def test_a_long_chain_is_looked_through_by_address_with_the_same_outcome():
         assert end.steps[-2].rule.target == f"SVC{n}"
         assert end.walked == end.steps[-2].position + 1 == straight.walked
         assert end.packet.mark == (8 if n > 4 else 0)
+
+
+@pytest.mark.parametrize(("state", "translations", "holds"), [
+    ("! --ctstate RELATED,ESTABLISHED,DNAT", {"DNAT"}, False), ("! --ctstate RELATED,ESTABLISHED,DNAT", set(), True),
+    ("--ctstate SNAT", {"SNAT"}, True), ("--ctstate SNAT", {"DNAT"}, False),
+])  # fmt: skip
+def test_a_connection_that_is_translated_is_known_by_that(state, translations, holds):
+    devices = Devices(translations=frozenset(translations))
+    assert only([f"-A FORWARD -m conntrack {state} -j DROP"], devices=devices).verdict == (
+        "drop" if holds else "accept"
+    )
+
+
+@pytest.mark.parametrize(("protocol", "words", "opens", "holds"), [
+    ("icmp", "8", True, True), ("icmp", "8", False, False), ("icmp", "0", False, True), ("icmp", "any", True, True),
+    ("icmp", "3/4", True, False), ("icmpv6", "128", True, True), ("tcp", "8", True, False),
+])  # fmt: skip
+def test_echoes_are_told_by_their_type(protocol, words, opens, holds):
+    packet = PACKET._replace(protocol=protocol, sport=None, dport=None, opens=opens)
+    option = "--icmpv6-type" if protocol == "icmpv6" else "--icmp-type"
+    assert only([f"-A FORWARD {option} {words} -j DROP"], packet).verdict == ("drop" if holds else "accept")
