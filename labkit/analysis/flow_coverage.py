@@ -93,7 +93,7 @@ def by_second(flows: pd.DataFrame, log: pd.DataFrame, rounds: pd.DataFrame) -> p
     counts = []
     for name, frame in (("requests", log[log["kind"] == "request"]), ("connections", _opened(flows, log))):
         mine = during(frame, rounds)
-        at_s = (mine["time"].dt.floor("s") - mine["arm"].map(start)).dt.total_seconds()
+        at_s = (mine["time"].dt.floor("s") - start.reindex(mine["arm"]).array).dt.total_seconds()
         counts.append(mine.assign(at_s=at_s).groupby(key).size().rename(name))
     found = pd.concat(counts, axis=1).fillna(0).astype("Int64").sort_index().reset_index()
     order = {arm: number for number, arm in enumerate(start.index)}

@@ -121,5 +121,6 @@ def test_no_flows_at_all(lab, flows, log, rounds):
         none, lab.each(hubble.status, step=STEP).iloc[:0], lab.each(hubble.lost, step=STEP)
     ).empty
     assert coverage.by_second(none, log, rounds)["connections"].isna().all()
+    assert coverage.by_second(none, log.iloc[:0], rounds.iloc[:0]).empty
     assert coverage.drops(none).empty
     assert isinstance(coverage.drops_counted(none, lab.each(cilium_maps.metrics).iloc[:0]), pd.DataFrame)
