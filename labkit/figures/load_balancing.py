@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["balance"]
 
 MARKERS = "osD^vP*X"
+#: Expected shares that differ by less are drawn as one.
+SAME_PCT = 0.1
 
 
 def balance(shares: pd.DataFrame) -> Figure:
     """`analysis.load_balancing.shares`: a row a frontend, a mark a backend with its 95 % interval.
 
-    The dashed line is the equal share that is expected.
+    The dashed line is the share that is expected; where backends differ in it, a mark of each.
     """
     if shares.empty:
         return nothing("No answers of backends were recorded in these arms.")
@@ -42,6 +44,7 @@ def balance(shares: pd.DataFrame) -> Figure:
 
 def _panel(axes: Axes, shares: pd.DataFrame, colour: str) -> None:
     pods, backends = list(dict.fromkeys(shares["pod"])), sorted(set(shares["backend"]))
+    same = shares["expected_pct"].max() - shares["expected_pct"].min() < SAME_PCT
     for row in shares.to_dict("records"):
         index = backends.index(row["backend"])
         y = pods.index(row["pod"]) + 0.3 * ((index + 0.5) / len(backends) - 0.5) * 2
@@ -55,7 +58,10 @@ def _panel(axes: Axes, shares: pd.DataFrame, colour: str) -> None:
             markersize=6,
             markerfacecolor="white" if index % 2 else colour,
         )
-    axes.axvline(shares["expected_pct"].iloc[0], color=GREY, linestyle="--", linewidth=1)
+        if not same:
+            axes.plot(row["expected_pct"], y, "|", color=GREY, markersize=11, markeredgewidth=2)
+    if same:
+        axes.axvline(shares["expected_pct"].iloc[0], color=GREY, linestyle="--", linewidth=1)
     counts = shares.groupby("pod", sort=False)["n"].first()
     axes.set_yticks(range(len(pods)), [f"{_short(pod)}\nn = {counts[pod]}" for pod in pods])
     axes.set_ylim(len(pods) - 0.45, -0.55)
