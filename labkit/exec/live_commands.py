@@ -10,6 +10,8 @@ What is recorded is the argv that was asked.
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -46,10 +48,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Commands"]
 
+log = logging.getLogger(__name__)
+
 #: How long a command may take to end after its limit, before it is given up.
 GRACE_S = 8.0
 #: Exit codes of shells for a command that cannot be run, by what container runtimes say of it.
 NOT_RUN = {"not found": 127, "no such file or directory": 127, "permission denied": 126}
+#: What runc prints, and exits with, where the runtime (CRI-O, cri-dockerd) passes that on as the command's own.
+RUNTIMES_OWN = re.compile(
+    rb"exec failed: (?:unable to start container process|container_linux)[^\n]*exec: [^\n]*"
+)
+#: Programs that only look, as labkit calls them: whoever asks again after a lost connection changes nothing.
+LOOKS = frozenset({
+    "brctl", "bridge", "bpftool", "cat", "cilium-dbg", "conntrack", "crictl", "ethtool", "hubble", "ip",
+    "iptables-save", "ipvsadm", "nft", "nstat", "ss", "sysctl", "tc", "uname",
+})  # fmt: skip
+#: How often a command that only looks is asked, if its answers are lost.
+ATTEMPTS = 3
 
 
 @dataclass(eq=False, slots=True)
@@ -75,15 +90,22 @@ class Commands:
         self._closed = False
 
     def run(self, request: Exec) -> Outcome:
-        """Run a command; once more where the analyzer of a node was replaced, since it had not begun."""
-        where = self._targets.find(request.target, request)
-        try:
-            return self._run(where, request)
-        except NoTarget:
-            if not request.target.startswith("node/"):
-                raise
-            self._targets.forget(where)
-        return self._run(self._targets.find(request.target, request), request)
+        """Run a command. Once more where the analyzer of a node was replaced, since it had not begun; and where
+        the answer was lost, if it only looks."""
+        attempt = 0
+        while True:
+            attempt += 1
+            where = self._targets.find(request.target, request)
+            try:
+                return self._run(where, request)
+            except NoTarget:
+                if not request.target.startswith("node/") or attempt == ATTEMPTS:
+                    raise
+                self._targets.forget(where)
+            except ConnectionLost as lost:
+                if request.argv[0] not in LOOKS or attempt == ATTEMPTS or self._closed:
+                    raise
+                log.info("asked again: %s", lost)
 
     def close(self) -> None:
         """End what still runs, there too."""
@@ -166,13 +188,19 @@ class Commands:
 
 def _outcome(request: Exec, ended: Ended, code: int | None) -> Outcome:
     """A command that the image has not ends as a shell would tell it; another refusal is an error."""
-    said = ended.refusal.lower()
-    if said:
-        for words, told in NOT_RUN.items():
-            if "exec" in said and words in said and "container not found" not in said:
-                return told, ended.stdout, ended.stderr + ended.refusal.encode() + b"\n"
+    if ended.refusal:
+        if (told := _not_run(ended.refusal)) and "container not found" not in ended.refusal:
+            return told, ended.stdout, ended.stderr + ended.refusal.encode() + b"\n"
         raise api_error(request, int(ended.status.get("code", 500)), ended.status)
     err = ended.stderr
+    if code and (own := RUNTIMES_OWN.search(err + ended.stdout)):
+        return _not_run(own.group().decode(errors="replace")) or code, b"", own.group() + b"\n"
     if code in NOT_RUN.values() and err.startswith(b"timeout: ") and request.argv[0] != "timeout":
         err = f"{request.argv[0]}: the image has no such command, or may not run it\n".encode()
     return code, ended.stdout, err
+
+
+def _not_run(said: str) -> int | None:
+    """The exit code of a shell where a container runtime says so of a command; None where it says something else."""
+    lower = said.lower()
+    return next((code for words, code in NOT_RUN.items() if "exec" in lower and words in lower), None)

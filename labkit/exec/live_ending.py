@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ TIMED_OUT = 124
 CUT_OFF = (TIMED_OUT, 137, 143)
 SIGNALS = frozenset({"HUP", "INT", "KILL", "QUIT", "TERM", "USR1", "USR2"})
 LOOKING_S = 15.0
+#: What runc (`exec: "timeout": executable file not found`), crun, and Kata say of an image without it.
+NO_TIMEOUT = re.compile(r"timeout\W{1,4}(?:executable file |was )?not found")
 #: $1 is the container's id, $2 the signal, the rest the argv. In stat, behind the name in (), 3 is the process group and 20
 #: the start time. A command has its own session, so its whole group is ended, children of a shell too.
 SCRIPT = r"""
@@ -99,9 +102,17 @@ def bound_of(argv: Sequence[str]) -> Bound | None:
 
 def lacks_timeout(ended: Ended) -> bool:
     """Whether a bounded command did not start for want of `timeout`, or of one that knows `-k`."""
-    missing = '"timeout"' in ended.refusal or "`timeout`" in ended.refusal
+    if NO_TIMEOUT.search(ended.refusal):
+        return True
+    if not ended.exit_code:
+        return False
     first = ended.stderr.partition(b"\n")[0]
-    return missing or (not ended.stdout and first.startswith(b"timeout: ") and b"option" in first)
+    printed = (ended.stderr + ended.stdout)[:2000].decode(
+        errors="replace"
+    )  # by the runtime, in the command's place
+    return bool("exec failed" in printed and NO_TIMEOUT.search(printed)) or (
+        not ended.stdout and first.startswith(b"timeout: ") and b"option" in first
+    )
 
 
 def end_process(

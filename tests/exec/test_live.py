@@ -10,7 +10,7 @@ import pytest
 from labkit.errors import ApiError, ConnectionLost, NoTarget, RequestError
 from labkit.exec import Exec, Logs, Read
 from tests.kube.cluster import AGENT, TOOLBOX
-from tests.kube.execs import V4, V5
+from tests.kube.execs import NOT_FOUND, PRINTED, V4, V5
 
 
 def ask(live, *argv, target=TOOLBOX, sample=0):
@@ -96,8 +96,14 @@ def test_what_is_not_there_is_no_target(live, target):
         live().run(Logs(step="s", target=target, tail=1))
 
 
+KATA = 'exec failed: failed to exec in container: rpc status: message: "the file {} was not found"'
+CRUN = "Internal error occurred: error executing command in container: exec failed: executable file `{}` not found"
+
+
 @pytest.mark.parametrize("target", [TOOLBOX, AGENT])
-def test_a_missing_program_is_an_exit_code_and_not_silence(kube, live, tmp_path, target):
+@pytest.mark.parametrize("said", [NOT_FOUND, PRINTED, KATA, CRUN])
+def test_a_missing_program_is_an_exit_code_and_not_silence(kube, live, tmp_path, target, said):
+    kube.not_found = said
     kube.backend.image("cilium-agent", tmp_path / "image", "sleep")
     reply = ask(live(), "cilium-dbg", "status", target=target)
     assert (reply.exit_code, reply.stdout) == (127, b"")
@@ -122,7 +128,9 @@ def test_the_time_limit_ends_the_process_there_too(kube, live):
     until(lambda: kube.backend.running() == [])
 
 
-def test_it_does_so_in_an_image_without_anything(kube, live, tmp_path):
+@pytest.mark.parametrize("said", [NOT_FOUND, PRINTED, KATA, CRUN])
+def test_it_does_so_in_an_image_without_anything(kube, live, tmp_path, said):
+    kube.not_found = said
     kube.backend.image("cilium-agent", tmp_path / "image", "sleep")
     arm = live(limit_s=1.0)
     reply = ask(arm, "sleep", "78", target=AGENT)

@@ -34,6 +34,17 @@ def test_a_command_whose_exit_code_is_lost_is_no_reply_and_is_not_repeated(kube,
     assert sum("/toolbox-0/exec" in path for _, path in kube.seen) == 1
 
 
+def test_a_command_that_only_looks_is_asked_again(kube, live):
+    arm = live()
+    kube.faults.add(EXEC, nth=1, cut_frame=True)
+    kube.faults.add(EXEC, nth=1, no_status=True)
+    assert ask(arm, "cat", "/proc/version").stdout.startswith(b"Linux")
+    assert kube.execs >= 3
+    kube.faults.add(EXEC, nth=0, no_status=True)
+    with pytest.raises(ConnectionLost, match="before the command's exit code was told"):
+        ask(arm, "cat", "/proc/uptime")
+
+
 def test_a_slow_link_gives_the_whole_output(kube, live):
     kube.faults.add(EXEC, drip=True)
     assert ask(live(), "printf", "%s", "\N{SNOWMAN}" * 1000).stdout == ("\N{SNOWMAN}" * 1000).encode()
@@ -63,20 +74,28 @@ def test_a_pod_replaced_under_the_command_is_found_anew(kube, live):
     'container not found ("toolbox")',
     "unable to upgrade connection: pod does not exist",
 ])  # fmt: skip
-def test_a_container_that_has_gone_is_no_target(kube, live, refusal):
-    kube.faults.add(EXEC, refusal=f"Internal error occurred: {refusal}")
+@pytest.mark.parametrize("upgraded", [True, False])
+def test_a_container_that_has_gone_is_no_target(kube, live, refusal, upgraded):
+    told = f"Internal error occurred: {refusal}"
+    kube.faults.add(EXEC, **({"refusal": told} if upgraded else {"status": 500, "message": told}))
+    begun = time.monotonic()
     with pytest.raises(NoTarget):
         ask(live(), "true")
+    assert time.monotonic() - begun < 2
 
 
 def test_a_command_that_was_never_started_is_tried_again(kube, live):
     kube.faults.add(EXEC, nth=1, status=429, headers={"Retry-After": "1"})
     kube.faults.add(EXEC, nth=1, status=503)
     kube.faults.add(EXEC, nth=1, refusal="Internal error occurred: error dialing backend: EOF")
+    sending = (
+        'error sending request: Post "https://10.0.0.4:10250/exec/…": dial tcp: connect: connection refused'
+    )
+    kube.faults.add(EXEC, nth=1, refusal=f"Internal error occurred: {sending}")
     begun = time.monotonic()
     assert ask(live(), "echo", "once").stdout == b"once\n"
     assert time.monotonic() - begun > 1
-    assert kube.execs == 2
+    assert kube.execs == 3
 
 
 def test_a_refusal_nobody_knows_is_an_error_and_not_a_reply(kube, live):

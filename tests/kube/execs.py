@@ -16,6 +16,12 @@ NOT_FOUND = (
     'container: failed to start exec "3881b2ec": OCI runtime exec failed: exec failed: unable to start container '
     'process: exec: "{}": executable file not found in $PATH: unknown'
 )
+#: As CRI-O passes on what runc logs: as the command's own stderr, with this exit code.
+PRINTED = (
+    'time="2026-11-27T07:00:00Z" level=error msg="exec failed: unable to start container process: exec: \\"{}\\": '
+    'executable file not found in $PATH"\n'
+)
+PRINTED_CODE = 255
 
 
 def serve_exec(kube, socket, protocol, target, argv, fault):
@@ -28,7 +34,10 @@ def serve_exec(kube, socket, protocol, target, argv, fault):
             internal(fault.refusal) if fault.refusal else ended(kube.backend.run(target, argv, faulty.send))
         )
     except FileNotFoundError:
-        told = internal(NOT_FOUND.format(argv[0]))
+        told = internal(kube.not_found.format(argv[0]))
+        if kube.not_found == PRINTED:
+            socket.send(STDERR + PRINTED.format(argv[0]).encode())
+            told = ended(PRINTED_CODE)
     if faulty.cut:
         return
     with contextlib.suppress(OSError):

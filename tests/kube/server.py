@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.kube.execs import V4, V5, serve_exec
+from tests.kube.execs import NOT_FOUND, V4, V5, serve_exec
 from tests.kube.faults import Fault, Faults
 from tests.kube.store import SERVED, Gone
 from tests.kube.websocket import Socket, accept
@@ -43,6 +43,7 @@ class FakeKube:
         self.backend, self.store, self.faults = backend, backend.store, Faults()
         self.tls, self.token, self.latency_s = tls, token, latency_s
         self.protocols = (V5, V4)
+        self.not_found = NOT_FOUND
         self.denied: set[tuple[str, str]] = set()
         self.seen: list[tuple[str, str]] = []
         self.execs = 0
