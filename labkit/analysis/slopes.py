@@ -1,0 +1,224 @@
+"""What each thousand more of something costs: slopes with intervals, their differences, and where lines cross.
+
+A repetition is the unit, reduced to one number (`statistics.per_repetition`). At each size the middle of the
+repetitions is taken (Harrell and Davis, as in `comparison`), and a line is laid through the middles by least
+squares, weighed by how many repetitions each has. Intervals are percentile bootstrap intervals at 95 %:
+repetitions are drawn anew within each size (Efron & Tibshirani 1993, chapter 9.5), for each arm by itself. A
+test holds by simulation how often they cover the truth.
+
+Sizes are measured one after the other, so a slope holds the drift of the machine too. Something measured in
+the same repetitions that the size cannot change (a control) shows how much that was: what grew by no more than
+the control did is `unknown`.
+
+    grows, shrinks   the interval excludes 0, and the growth over the range is beyond margin and control
+    flat             the growth over the whole range lies within the margin, with its whole interval
+    unknown          neither
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from labkit.analysis.comparison import middle
+from labkit.analysis.statistics import CONFIDENCE, MARGIN, SEED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from labkit.analysis.statistics import Floats
+
+__all__ = ["PER", "differences", "entries_each", "slopes"]
+
+PER = 1000
+RESAMPLES = 1999
+TAIL = 100 * (1 - CONFIDENCE) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line through the middles at each size, and those of the resamples: slopes for one more, and values at 0."""
+
+    sizes: Floats
+    n: int
+    slope: float
+    at_zero: float
+    slopes: Floats
+    at_zeros: Floats
+
+    @property
+    def first(self) -> float:
+        """The value on the line at the smallest size."""
+        return self.at_zero + self.slope * float(self.sizes.min())
+
+    @property
+    def span(self) -> float:
+        return float(np.ptp(self.sizes))
+
+
+def slopes(
+    frame: pd.DataFrame,
+    value: str,
+    by: Sequence[str] = (),
+    *,
+    size: str = "services",
+    control: str = "",
+    margin: float = MARGIN,
+) -> pd.DataFrame:
+    """The slope of each arm: what PER more cost.
+
+    `frame` holds one row a repetition: `arm`, `by`, the size and the value, and the control if it is named.
+    Columns: `arm`, `by`, `sizes`, `n` (repetitions in all), `first` (on the line, at the smallest size), `slope`
+    (a PER), `low`, `high`, `growth_pct` (over the range, of `first`), `control_pct` (the same of the control; 0
+    without one), `verdict`. One size only has no slope and no row; under two repetitions at a size there is no
+    interval.
+    """
+    moved = dict(_lines(frame, control, by, size)) if control else {}
+    rows = []
+    for key, line in _lines(frame, value, by, size):
+        low, high = _ends(line.slopes)
+        drift = abs(_growth(moved[key])) if key in moved else 0.0
+        says = _grows(line, low, high, margin, drift)
+        rows.append((
+            *key, ", ".join(f"{at:g}" for at in line.sizes), line.n, line.first, PER * line.slope, PER * low,
+            PER * high, 100 * _growth(line), 100 * drift, says,
+        ))  # fmt: skip
+    names = ["sizes", "n", "first", "slope", "low", "high", "growth_pct", "control_pct", "verdict"]
+    return pd.DataFrame(rows, columns=["arm", *by, *names])
+
+
+def differences(
+    frame: pd.DataFrame,
+    value: str,
+    by: Sequence[str] = (),
+    *,
+    size: str = "services",
+    reference: str = "",
+    margin: float = MARGIN,
+) -> pd.DataFrame:
+    """The slope of every other arm less that of the reference (the first, unless named), and where they cross.
+
+    Columns: `arm`, `reference`, `by`, `difference` (of slopes, a PER), `low`, `high`, `verdict` (`steeper`, `less
+    steep`, `no difference`: within the margin over the whole range, `unknown`), `crossing` (`within the range`,
+    `beyond the range`, `none`: the lines cross at no size from the smallest measured on, `unknown`), `at` (the size),
+    `at_low`, `at_high`. What crosses beyond the range is extrapolated.
+    """
+    lines = dict(_lines(frame, value, by, size))
+    base = reference or next((key[0] for key in lines), "")
+    rows = []
+    for (arm, *cell), line in lines.items():
+        other = lines.get((base, *cell))
+        if arm == base or other is None:
+            continue
+        low, high = _ends(line.slopes - other.slopes)
+        rows.append((
+            arm, base, *cell, PER * (line.slope - other.slope), PER * low, PER * high,
+            _steeper(line, other, low, high, margin), *_crossing(line, other, low, high),
+        ))  # fmt: skip
+    names = ["difference", "low", "high", "verdict", "crossing", "at", "at_low", "at_high"]
+    return pd.DataFrame(rows, columns=["arm", "reference", *by, *names])
+
+
+def entries_each(holdings: pd.DataFrame, size: str = "services") -> pd.DataFrame:
+    """Rules or entries that one more costs a node: counted, not estimated. The node with most counts.
+
+    `holdings` has `arm`, the size, `holds` and `entries`. Columns: `arm`, `holds`, `fewest`, `most` (sizes),
+    `entries_fewest`, `entries_most`, `each`.
+    """
+    most = holdings.groupby(["arm", "holds", size], sort=False)["entries"].max().reset_index()
+    rows = []
+    for (arm, holds), group in most.groupby(["arm", "holds"], sort=False):
+        ordered = group.sort_values(size)
+        (few, held), (many, then) = (ordered[[size, "entries"]].iloc[at] for at in (0, -1))
+        each = (then - held) / (many - few) if many > few else math.nan
+        rows.append((arm, holds, int(few), int(many), int(held), int(then), float(each)))
+    names = ["arm", "holds", "fewest", "most", "entries_fewest", "entries_most", "each"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _lines(
+    frame: pd.DataFrame, value: str, by: Sequence[str], size: str
+) -> Iterator[tuple[tuple[str, ...], Line]]:
+    """The line of each arm and group that was measured at two sizes or more."""
+    for key, group in frame.dropna(subset=[value]).groupby(["arm", *by], sort=False):
+        at: dict[float, Floats] = {
+            float(str(s)): part[value].to_numpy(dtype=float) for s, part in group.groupby(size)
+        }
+        if len(at) > 1:
+            named = tuple(map(str, key))
+            yield named, _line(at, "/".join(named))
+
+
+def _line(at: dict[float, Floats], name: str) -> Line:
+    rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])  # arms are drawn independently
+    sizes, samples = np.array(list(at)), list(at.values())
+    weights = np.array([len(sample) for sample in samples], dtype=float)
+    slope, at_zero = _fit(sizes, weights, np.array([middle(sample) for sample in samples]))
+    drawn: Floats = np.full((RESAMPLES, len(sizes)), np.nan)
+    if min(weights) > 1:
+        draws = [s[rng.integers(len(s), size=(RESAMPLES, len(s)))] for s in samples]
+        drawn = np.stack([middle(draw) for draw in draws], axis=-1)
+    many, zeros = _fit(sizes, weights, drawn)
+    return Line(sizes, int(weights.sum()), float(slope), float(at_zero), many, zeros)
+
+
+def _fit(x: Floats, weights: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Slope and value at 0 by weighted least squares; the last axis of `y` are the sizes."""
+    share = weights / weights.sum()
+    away = x - share @ x
+    slope: Floats = (y @ (share * away)) / (share @ away**2)
+    at_zero: Floats = y @ share - slope * (share @ x)
+    return slope, at_zero
+
+
+def _ends(drawn: Floats) -> tuple[float, float]:
+    if np.isnan(drawn).any():
+        return math.nan, math.nan
+    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
+    return float(low), float(high)
+
+
+def _growth(line: Line) -> float:
+    return line.slope * line.span / line.first
+
+
+def _grows(line: Line, low: float, high: float, margin: float, drift: float) -> str:
+    room = max(margin, drift) * line.first / line.span
+    if math.isnan(low):
+        return "unknown"
+    if drift <= margin and -room <= low and high <= room:
+        return "flat"
+    if low > 0 and line.slope > room:
+        return "grows"
+    return "shrinks" if high < 0 and line.slope < -room else "unknown"
+
+
+def _steeper(line: Line, other: Line, low: float, high: float, margin: float) -> str:
+    room = margin * other.first / max(line.span, other.span)
+    if math.isnan(low):
+        return "unknown"
+    if -room <= low and high <= room:
+        return "no difference"
+    if low > 0:
+        return "steeper"
+    return "less steep" if high < 0 else "unknown"
+
+
+def _crossing(line: Line, other: Line, low: float, high: float) -> tuple[str, float, float, float]:
+    """Where two lines meet: how that lies to the sizes that both were measured at, the size, and its interval."""
+    nowhere = (math.nan, math.nan, math.nan)
+    if math.isnan(low) or low <= 0 <= high:
+        return "unknown", *nowhere  # lines that may be parallel meet anywhere or nowhere
+    at = (other.at_zero - line.at_zero) / (line.slope - other.slope)
+    begin, end = _ends((other.at_zeros - line.at_zeros) / (line.slopes - other.slopes))
+    first, last = max(line.sizes[0], other.sizes[0]), min(line.sizes[-1], other.sizes[-1])
+    if end < first:
+        return "none", *nowhere
+    if first <= begin and end <= last:
+        return "within the range", at, begin, end
+    return "beyond the range" if begin > last else "unknown", at, begin, end
