@@ -115,12 +115,18 @@ class Recorder:
         about: Mapping[str, Any] | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        """Begin a recording; `about` is said in its header beside what the executor says of itself."""
-        (path / "blobs").mkdir(parents=True, exist_ok=False)
+        """Begin a recording; `about` is said in its header beside what the executor says of itself.
+
+        Raises RecordingError where there is one already. Without a header there is none: its writer was killed
+        before it began.
+        """
+        if (path / "recording.json").exists():
+            raise RecordingError(f"{path} holds a recording; record into another folder")
+        (path / "blobs").mkdir(parents=True, exist_ok=True)
         said = {**inner.about, **(about or {}), "format": FORMAT, "ended_at": None}
         self._go_on(inner, path, redaction)
-        on_disk.write_header(path, json.loads(self._redaction.text(json.dumps(said))))
         (path / "replies.jsonl").touch()
+        on_disk.write_header(path, json.loads(self._redaction.text(json.dumps(said))))
         self._recording = Recording.open(path)
         self._file = (path / "replies.jsonl").open("ab", buffering=0)
 

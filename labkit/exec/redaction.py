@@ -1,7 +1,7 @@
 """What must not be written down, taken out of replies before anybody sees them: pure, bytes to bytes.
 
-Taken out: the data of Secrets (also inside `last-applied-configuration`), values of environment variables
-and JSON members whose names say that they are secret, PEM blocks (plain or base64), bearer tokens, JWTs,
+Taken out: the data of Secrets (also inside `last-applied-configuration`), the values of containers' environment
+variables (`env`), other variables and JSON members whose names say that they are secret, PEM blocks (plain or base64), bearer tokens, JWTs,
 passwords in URLs, Azure's shared access signatures and keys, subscription and tenant ids, and with `ips`
 public addresses. What is put in their place keeps the shape: JSON stays JSON, an id an id, an address an
 address (all public ones become the same).
@@ -87,7 +87,7 @@ HINTS = (
     "access-key", "account_key", "accountkey", "account-key", "private_key", "privatekey", "private-key",
     "client-key", "connection_string", "connectionstring", "connection-string", "_sas", "sas_", "-sas", "sas-",
     '"sas"', "_auth", "auth_", "-auth", "auth-", '"auth"', "subscription", "tenant", "microsoftonline",
-    "sts.windows", "tid", "-----begin ", "ls0tls1crudjti", "bearer", "eyj", "sig=", "@",
+    '"env"', 'env\\"', "sts.windows", "tid", "-----begin ", "ls0tls1crudjti", "bearer", "eyj", "sig=", "@",
 )  # fmt: skip
 IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 IPV6 = re.compile(r"(?<![\w:.])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]{3,39}(?![\w:])")
@@ -142,7 +142,8 @@ class Redaction:
         if isinstance(value, dict):
             return self._object(value, name, secret=secret)
         if isinstance(value, list):
-            return [self._json(item, name, secret=secret) for item in value]
+            listed = map(_unsaid, value) if name == "env" else value
+            return [self._json(item, name, secret=secret) for item in listed]
         if not isinstance(value, str):
             return value
         if MEMBER.fullmatch(name):
@@ -170,6 +171,12 @@ def _hinted(text: str) -> bool:
 def _emptied(data: object) -> object:
     """The data of a Secret: its keys without their values."""
     return dict.fromkeys(data, MARK) if isinstance(data, dict) else data
+
+
+def _unsaid(variable: Any) -> Any:  # noqa: ANN401  (an item of `env`)
+    """A container's environment variable without its value; where that comes from somewhere, that stays."""
+    said = isinstance(variable, dict) and variable.get("value")
+    return {**variable, "value": MARK} if said else variable
 
 
 def _is_variable(value: dict[str, Any]) -> bool:

@@ -193,7 +193,7 @@ def test_a_recording_without_replies_is_refused(small):
 
 
 def test_a_recorder_never_writes_over_a_recording(small):
-    with pytest.raises(FileExistsError):
+    with pytest.raises(RecordingError, match="record into another folder"):
         Recorder(Parrot(), small)
 
 
@@ -256,6 +256,19 @@ def test_whatever_is_cut_of_the_last_line_the_rest_is_readable_and_goes_on(tmp_p
         assert ended.verify() == []
         assert ended.about["resumed"][0]["bytes_cut"] == cut - last
         assert [ended.find(q).id for q in QUESTIONS] == ["r00001", "r00002", "r00003"]
+
+
+@pytest.mark.parametrize(
+    "left", [["blobs/"], ["blobs/", "replies.jsonl"], ["blobs/", "replies.jsonl", "recording.json.new"]]
+)
+def test_one_whose_writer_was_killed_before_its_header_is_begun_again(tmp_path, left):
+    for name in left:
+        path = tmp_path / "x" / name
+        path.mkdir(parents=True) if name.endswith("/") else path.write_text("")
+    recorder = Recorder(Parrot(b"one"), tmp_path / "x")
+    recorder.run(QUESTIONS[0])
+    recorder.close()
+    assert Recording.open(tmp_path / "x").verify() == []
 
 
 def test_a_blob_whose_line_was_never_written_is_removed_when_it_goes_on(tmp_path):

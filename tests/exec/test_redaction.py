@@ -26,7 +26,8 @@ POD = {
                 "env": [
                     {"name": "DB_PASSWORD", "value": "planted-pw"},
                     {"name": "AZURE_TENANT_ID", "value": ID},
-                    {"name": "LOG_LEVEL", "value": "debug"},
+                    {"name": "LOG_LEVEL", "value": "planted-level"},
+                    {"name": "EMPTY", "value": ""},
                     {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "key"}}},
                 ],
             }
@@ -47,7 +48,7 @@ CONFIG = f"client-certificate-data: {ENCODED}\n    token: {JWT}\n"
 PLANTED = {
     "a Secret": (json.dumps(SECRET), ["cGxhbnRlZC1kYXRh"]),
     "a list of Secrets": (json.dumps(LIST), ["cGxhbnRlZC1kYXRh"]),
-    "a Pod with variables and what was applied": (json.dumps(POD), ["planted-pw", "cGxhbnRlZC1kYXRh", ID]),
+    "a Pod with variables and what was applied": (json.dumps(POD), ["planted-pw", "planted-level", "cGxhbnRlZC1kYXRh", ID]),
     "a Node of AKS": (json.dumps(NODE), [ID]),
     "a key": (f"log: {PEM} after", ["MIIEpAIBAAKCAQEAplanted", "c2VjcmV0"]),
     "a key that was cut": (PEM[:60], ["MIIEpAIBAAKCA"]),
@@ -107,7 +108,8 @@ def test_what_is_not_secret_stays_beside_it():
     )
     pod = json.loads(Redaction().text(json.dumps(POD)))
     variables = {v["name"]: v.get("value", v.get("valueFrom")) for v in pod["spec"]["containers"][0]["env"]}
-    assert variables["LOG_LEVEL"] == "debug"
+    assert variables["LOG_LEVEL"] == "REDACTED"
+    assert variables["EMPTY"] == ""
     assert variables["KEY"] == {"secretKeyRef": {"name": "s", "key": "key"}}
     assert Redaction().text("HOME=/root\nDB_PASSWORD=x\n") == "HOME=/root\nDB_PASSWORD=REDACTED\n"
 
@@ -120,17 +122,31 @@ def test_what_is_clean_is_not_changed_again(what):
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_ordinary_replies_are_left_alone(name):
-    """All but the list of kube-system's ConfigMaps, which holds the certificate of the client CA."""
+    """All but the certificate of the client CA in kube-system's ConfigMaps, and environments of containers."""
     recording, redaction = arm(name).executor.recording, Redaction()
-    changed = [r for r in recording.requests() if redaction.reply(recording.find(r)) != recording.find(r)]
-    assert {r.words for r in changed} == {"GET /api/v1/namespaces/kube-system/configmaps"}
-    for request in changed:
-        before = recording.find(request).text
-        after = redaction.text(before)
-        assert after.count("-----BEGIN CERTIFICATE----- REDACTED -----END CERTIFICATE-----") == before.count(
-            "-----BEGIN"
-        )
-        assert len(json.loads(after)["items"]) == len(json.loads(before)["items"])
+    for request in recording.requests():
+        reply = recording.find(request)
+        after = redaction.reply(reply)
+        if request.words == "GET /api/v1/namespaces/kube-system/configmaps":
+            gone = "-----BEGIN CERTIFICATE----- REDACTED -----END CERTIFICATE-----"
+            assert after.text.count(gone) == reply.text.count("-----BEGIN")
+            assert len(json.loads(after.text)["items"]) == len(json.loads(reply.text)["items"])
+        elif after is not reply:
+            assert without_environments(json.loads(after.text)) == without_environments(
+                json.loads(reply.text)
+            )
+            assert "REDACTED" in after.text
+
+
+def without_environments(value):
+    """A JSON value with nothing in its members `env`."""
+    if isinstance(value, list):
+        return [without_environments(item) for item in value]
+    if isinstance(value, dict):
+        return {key: key if key == "env" else without_environments(item) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("{"):  # what was applied, as an annotation
+        return without_environments(json.loads(value))
+    return value
 
 
 def test_public_addresses_go_where_asked_and_private_ones_stay():
