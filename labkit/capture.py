@@ -117,8 +117,9 @@ def points(cluster: Cluster, pods: Iterable[str], inside: Iterable[str] = ()) ->
     wanted = every[name.isin(set(pods))]
     if missing := set(pods) - set(name):
         raise ParameterError(f"no pod {', '.join(sorted(missing))} in arm {cluster.arm}")
-    found = set(_in_pods(wanted, inside))
-    ends = _host_ends(here, wanted, containers)
+    tools = list(inside)
+    found = set(_in_pods(wanted, tools))
+    ends = _host_ends(here, wanted, containers, tools)
     for node in sorted(set(wanted["node"])):
         mine = {pod: index for pod, index in ends.items() if pod[0] == node}
         away = wanted.loc[wanted["node"] != node, "pod_ip"].dropna().tolist()
@@ -134,10 +135,18 @@ def _in_pods(pods: pd.DataFrame, inside: Iterable[str]) -> Iterator[Point]:
             yield Point(node, pod, "eth0", "pod", target)
 
 
-def _host_ends(here: Cluster, pods: pd.DataFrame, containers: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """The number, on its node, of the device that each pod's eth0 is tied to, by node and pod."""
+def _host_ends(
+    here: Cluster, pods: pd.DataFrame, containers: pd.DataFrame, tools: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    """The number, on its node, of the device that each pod's eth0 is tied to, by node and pod.
+
+    It is asked of the container that has tools, else of the first one.
+    """
     own = pods[~pods["host_network"].astype(bool)]
-    first = containers.drop_duplicates(["namespace", "pod"])
+    names = containers["namespace"] + "/" + containers["pod"] + "/" + containers["container"]
+    has_tools = names.isin([target.removeprefix("pod/") for target in tools])
+    first = containers.assign(other=~has_tools).sort_values("other", kind="stable")
+    first = first.drop_duplicates(["namespace", "pod"])
     rows = own.merge(first, on=["namespace", "pod"])[["namespace", "pod", "node", "container"]]
     targets = {
         f"pod/{ns}/{pod}/{c}": (node, pod) for ns, pod, node, c in rows.itertuples(index=False, name=None)

@@ -30,7 +30,7 @@ ALONE = LANE
 class Stride:
     """How many bytes of the file are looked at in one go: little where guesses go wrong, up to a limit."""
 
-    LEAST, MOST = 1 << 16, 1 << 23
+    LEAST, MOST = 1 << 16, 1 << 22
 
     def __init__(self) -> None:
         self.size = 4 * self.LEAST
