@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
     from labkit.analysis.statistics import Floats
 
-__all__ = ["PER", "differences", "entries_each", "slopes"]
+__all__ = ["PER", "as_ratios", "differences", "entries_each", "slopes"]
 
 PER = 1000
 RESAMPLES = 1999
 TAIL = 100 * (1 - CONFIDENCE) / 2
+NOWHERE = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def differences(
     *,
     size: str = "services",
     reference: str = "",
+    control: str = "",
     margin: float = MARGIN,
 ) -> pd.DataFrame:
     """The slope of every other arm less that of the reference (the first, unless named), and where they cross.
@@ -106,8 +108,10 @@ def differences(
     Columns: `arm`, `reference`, `by`, `difference` (of slopes, a PER), `low`, `high`, `verdict` (`steeper`, `less
     steep`, `no difference`: within the margin over the whole range, `unknown`), `crossing` (`within the range`,
     `beyond the range`, `none`: the lines cross at no size from the smallest measured on, `unknown`), `at` (the size),
-    `at_low`, `at_high`. What crosses beyond the range is extrapolated.
+    `at_low`, `at_high`. What crosses beyond the range is extrapolated. Slopes that differ by no more than a
+    control changed in either arm are `unknown`, and so is where they cross.
     """
+    moved = dict(_lines(frame, control, by, size)) if control else {}
     lines = dict(_lines(frame, value, by, size))
     base = reference or next((key[0] for key in lines), "")
     rows = []
@@ -116,12 +120,31 @@ def differences(
         if arm == base or other is None:
             continue
         low, high = _ends(line.slopes - other.slopes)
+        drift = max(
+            (abs(_growth(moved[key, *cell])) for key in (arm, base) if (key, *cell) in moved), default=0.0
+        )
+        sure = (low > 0 or high < 0) and (
+            drift <= margin or abs(line.slope - other.slope) > drift * _unit(line, other)
+        )
+        says = _steeper(line, other, (low, high), sure=sure, same=drift <= margin, margin=margin)
+        meet = _crossing(line, other) if sure else ("unknown", *NOWHERE)  # parallel ones meet nowhere
         rows.append((
-            arm, base, *cell, PER * (line.slope - other.slope), PER * low, PER * high,
-            _steeper(line, other, low, high, margin), *_crossing(line, other, low, high),
+            arm, base, *cell, PER * (line.slope - other.slope), PER * low, PER * high, says, *meet,
         ))  # fmt: skip
     names = ["difference", "low", "high", "verdict", "crossing", "at", "at_low", "at_high"]
     return pd.DataFrame(rows, columns=["arm", "reference", *by, *names])
+
+
+def as_ratios(found: pd.DataFrame, measure: str, path: str) -> pd.DataFrame:
+    """Slopes as what PER more make of the value at the smallest size: ratios as `shapes.beside` takes them."""
+    rows = [
+        (measure, path, row["arm"], f"{PER} more Services", "few Services",
+         *(1 + row[name] / row["first"] for name in ("slope", "low", "high")))
+        for row in found.to_dict("records")
+    ]  # fmt: skip
+    return pd.DataFrame(
+        rows, columns=["measure", "path", "within", "arm", "reference", "ratio", "low", "high"]
+    )
 
 
 def entries_each(holdings: pd.DataFrame, size: str = "services") -> pd.DataFrame:
@@ -198,27 +221,29 @@ def _grows(line: Line, low: float, high: float, margin: float, drift: float) -> 
     return "shrinks" if high < 0 and line.slope < -room else "unknown"
 
 
-def _steeper(line: Line, other: Line, low: float, high: float, margin: float) -> str:
-    room = margin * other.first / max(line.span, other.span)
-    if math.isnan(low):
-        return "unknown"
-    if -room <= low and high <= room:
+def _unit(line: Line, other: Line) -> float:
+    """The slope that would double the reference over the range."""
+    return other.first / max(line.span, other.span)
+
+
+def _steeper(
+    line: Line, other: Line, ends: tuple[float, float], *, sure: bool, same: bool, margin: float
+) -> str:
+    """What may be said of two slopes: `sure` that they differ, `same` that the machine did not change meanwhile."""
+    if same and max(map(abs, ends)) <= margin * _unit(line, other):
         return "no difference"
-    if low > 0:
-        return "steeper"
-    return "less steep" if high < 0 else "unknown"
+    if not sure:
+        return "unknown"
+    return "steeper" if line.slope > other.slope else "less steep"
 
 
-def _crossing(line: Line, other: Line, low: float, high: float) -> tuple[str, float, float, float]:
-    """Where two lines meet: how that lies to the sizes that both were measured at, the size, and its interval."""
-    nowhere = (math.nan, math.nan, math.nan)
-    if math.isnan(low) or low <= 0 <= high:
-        return "unknown", *nowhere  # lines that may be parallel meet anywhere or nowhere
+def _crossing(line: Line, other: Line) -> tuple[str, float, float, float]:
+    """Where two lines that are not parallel meet: how that lies to the sizes that both have, and its interval."""
     at = (other.at_zero - line.at_zero) / (line.slope - other.slope)
     begin, end = _ends((other.at_zeros - line.at_zeros) / (line.slopes - other.slopes))
-    first, last = max(line.sizes[0], other.sizes[0]), min(line.sizes[-1], other.sizes[-1])
+    first, last = max(line.sizes.min(), other.sizes.min()), min(line.sizes.max(), other.sizes.max())
     if end < first:
-        return "none", *nowhere
+        return "none", *NOWHERE
     if first <= begin and end <= last:
         return "within the range", at, begin, end
     return "beyond the range" if begin > last else "unknown", at, begin, end

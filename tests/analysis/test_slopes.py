@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labkit.analysis.slopes import differences, entries_each, slopes
+from labkit.analysis.shapes import beside
+from labkit.analysis.slopes import as_ratios, differences, entries_each, slopes
 from labkit.analysis.statistics import per_repetition
 from labkit.collect import scaling
+from labkit.reference_shapes import reference_shapes
 from tests.measured import each
 
 
@@ -44,6 +46,11 @@ def test_what_grew_no_more_than_the_control_is_the_machine():
     frame["control"] *= 1 + 0.5 * frame["services"] / 1000
     assert slopes(frame, "us").iloc[0]["verdict"] == "grows"
     assert slopes(frame, "us", control="control").iloc[0]["verdict"] == "unknown"
+    both = measured({"a": (300, 80), "b": (300, 0)})
+    assert differences(both, "us", control="control").iloc[0]["verdict"] == "less steep"
+    both["control"] *= 1 + 0.5 * both["services"] / 1000
+    row = differences(both, "us", control="control").iloc[0]
+    assert (row["verdict"], row["crossing"]) == ("unknown", "unknown")
 
 
 def test_lines_cross_within_the_range_beyond_it_or_nowhere():
@@ -69,7 +76,7 @@ def test_a_crossing_that_may_be_anywhere_is_unknown():
 
 @pytest.mark.parametrize("n", [6, 15])
 def test_intervals_cover_the_truth(n):
-    truth, runs, covered, wrong = 20.0, 400, 0, 0
+    truth, runs, covered, wrong = 20.0, 300, 0, 0
     for seed in range(runs):
         frame = measured({"a": (300, truth), "b": (300, truth)}, n=n, seed=seed)
         row = slopes(frame[frame["arm"] == "a"], "us").iloc[0]
@@ -98,4 +105,18 @@ def test_the_recorded_connections_have_slopes_by_position():
     assert len(found) == 6
     assert found["n"].tolist() == [12, 12, 12, 12, 12, 7]  # five repetitions of Cilium failed as a whole
     assert (found["low"] < found["high"]).tolist() == [True] * 5 + [False]  # one repetition has no interval
-    assert len(differences(both, "connect_us", ["position"])) == 4
+    apart = differences(both, "connect_us", ["position"], control="namelookup_us").set_index(
+        ["arm", "position"]
+    )
+    assert apart.loc[("overlay-routed", "last"), "verdict"] == "less steep"
+    # the machine changed by half between Cilium's steps, with one repetition left at 1,000
+    assert apart.loc[("cilium", "last"), "verdict"] == "unknown"
+
+
+def test_slopes_are_held_against_published_shapes():
+    found = slopes(measured({"a": (300, 80), "b": (300, 0)}, noise=0.01), "us")
+    ours = beside(
+        reference_shapes(), as_ratios(found, "connect-growth", "service"), {"a": "overlay", "b": "cilium"}
+    )
+    said = ours[ours["id"] == "SH5"].set_index("statement")["verdict"]
+    assert said.tolist() == ["inside", "inside"]
