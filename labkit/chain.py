@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from labkit.exec.executor import Executor
     from labkit.exec.request import Reply, Request
 
-__all__ = ["KINDS", "PLANS", "Chain", "Opener", "Terms", "open_chain", "prepare", "talking"]
+__all__ = ["KINDS", "PLANS", "Chain", "Opener", "Terms", "created", "open_chain", "prepare", "talking"]
 
 #: The kinds of sources that are live, and the plan of measurements that each starts with.
 KINDS = {"netns": "quick", "live": "full"}
@@ -43,14 +43,15 @@ class Terms:
 
     `plan` is how much is measured (`quick`, `full`; empty: what its kind of source starts with), `read_only`
     leaves out all that needs a change, `allow_context` names contexts of clusters that labkit did not create
-    and may change all the same, `redact_ips` takes public addresses out of what is recorded. `recorded_at`
-    is when the run began that an arm belongs to: arms that are measured in turns are of one moment.
+    and may change all the same, `redact_ips` takes public addresses out of what is recorded, `images` is a file
+    of images to pull in place of labkit's (see `experiments/images.toml`). `recorded_at` is when the run began that an arm belongs to: arms that are measured in turns are of one moment.
     """
 
     plan: str = ""
     read_only: bool = False
     allow_context: tuple[str, ...] = ()
     redact_ips: bool = False
+    images: str = ""
     recorded_at: str = ""
 
     def __post_init__(self) -> None:
@@ -99,6 +100,10 @@ class Chain:
         """The reply that is recorded already, or None."""
         return self._recorder.find(request)
 
+    def tell(self, doing: str) -> None:
+        """Passed on to whoever watches."""
+        self._watch(doing)
+
     def wait(self, seconds: float) -> None:
         """Passed on."""
         self._top.wait(seconds)
@@ -130,17 +135,20 @@ def open_chain(
 ) -> Chain:
     """The chain of `netns:<topology>` or `live:<context>`, recording into `path` (going on with what is there).
 
-    Raises SourceError where it cannot be had, naming what is missing and how to get it.
+    Raises SourceError where it cannot be had, naming what is missing and how to get it, and ParameterError for a
+    file of images that is none.
     """
+    from labkit.experiments.manifests import images  # noqa: PLC0415
     from labkit.experiments.staged import Staged  # noqa: PLC0415
 
     kind = source.partition(":")[0]
     plan = plan_named(terms.plan or KINDS[kind])
+    references = images(Path(terms.images) if terms.images else None)
     watch("starting" if kind == "netns" else "connecting")
     inner = talking(source, terms)
     try:
         recorder = _recorder(inner, path, terms, _said(source, arm, plan, terms))
-        top = Staged(recorder, inner, plan=plan, read_only=terms.read_only)
+        top = Staged(recorder, inner, plan=plan, read_only=terms.read_only, references=references)
     except BaseException:
         inner.close()
         raise
@@ -183,8 +191,10 @@ def _pods(reply: Reply, namespace: str) -> set[tuple[str, str]]:
 def plan_named(name: str) -> Plan:
     """How much is measured, by the name of the plan."""
     from labkit.collect.plan import FULL, QUICK  # noqa: PLC0415
+    from labkit.measure import design  # noqa: PLC0415
 
-    return {"quick": QUICK, "full": FULL}[name]
+    plan, turns = {"quick": (QUICK, design.CORE), "full": (FULL, design.FULL)}[name]
+    return replace(plan, turns=turns.to_json())
 
 
 def talking(source: str, terms: Terms) -> Executor:
@@ -197,10 +207,10 @@ def talking(source: str, terms: Terms) -> Executor:
     from labkit.exec.live import Live  # noqa: PLC0415
 
     allowed = name if name in terms.allow_context else ""
-    return Live(name, allow_context=allowed, read_only=terms.read_only, created=_created(name))
+    return Live(name, allow_context=allowed, read_only=terms.read_only, created=created(name))
 
 
-def _created(context: str) -> bool:
+def created(context: str) -> bool:
     """Whether `labkit up` made the cluster of this context: its kubeconfig lies beside its state."""
     from labkit.exec.live_config import context_names  # noqa: PLC0415
 

@@ -30,7 +30,7 @@ class Question:
     """A question of someone who must choose, and the claim that decides it.
 
     `wanted` is the verdict that speaks for an arm; `if_all` and `if_none` say what it means that all arms,
-    or none, have it.
+    or none, have it. `rivals` is the claim that decides it between arms that `claim` does not compare.
     """
 
     topic: str
@@ -39,6 +39,7 @@ class Question:
     wanted: str = "supported"
     if_all: str = "all arms do"
     if_none: str = "no arm does"
+    rivals: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def decide(ledger: Ledger, questions: Iterable[Question]) -> Decisions:
 
 
 def _decide(ledger: Ledger, question: Question) -> Iterator[Decision]:
-    found = [finding for finding in ledger.findings if finding.claim == question.claim]
+    claims = {question.claim, question.rivals}
+    found = [finding for finding in ledger.findings if finding.claim in claims]
     pairs = [finding for finding in found if finding.versus]
     if pairs:
         for finding in pairs:
@@ -150,10 +152,14 @@ QUESTIONS = (
     Question("observability", "Which arm shows flows without further tools?", "built-in-flow-monitoring"),
     Question("observability", "Where do the usual tools (conntrack) still tell the truth?",
              "conntrack-accounts-for-requests"),
-    Question("performance", "Which arm moves more data between nodes?", "cilium-faster-throughput"),
-    Question("performance", "Which arm answers a ping sooner?", "cilium-lower-latency"),
-    Question("performance", "Which arm connects to a Service sooner?", "cilium-faster-connect"),
-    Question("performance", "Which arm needs less CPU for the same data?", "cilium-less-cpu"),
+    Question("performance", "Which arm moves more data between nodes?", "cilium-faster-throughput",
+             rivals="faster-throughput"),
+    Question("performance", "Which arm answers sooner between nodes?", "cilium-lower-latency",
+             rivals="lower-latency"),
+    Question("performance", "Which arm connects to a Service sooner?", "cilium-faster-connect",
+             rivals="faster-connect"),
+    Question("performance", "Which arm needs less CPU for the same data?", "cilium-less-cpu",
+             rivals="less-cpu"),
     Question("scale", "Whose connection time grows less with the number of Services?", "cilium-scales-with-services"),
     Question("scale", "Where does a new Service work as soon as it is applied?", "new-service-works-at-once"),
 )  # fmt: skip

@@ -40,6 +40,7 @@ MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "?"}
 #: How the reason of a verdict begins that is open because the arm did not answer.
 NOT_ANSWERED = "not answered"
 
+Scope = Literal["arm", "pair", "rivals"]
 Verdict = Literal["supported", "refuted", "inconclusive"]
 Number = int | float | str
 
@@ -85,15 +86,16 @@ def _ids(evidence: Iterable[str]) -> tuple[str, ...]:
 class Claim:
     """A sentence of the run-book (or about it), and the test that decides it.
 
-    `scope` is `arm` where it is judged on each arm alone, `pair` where it compares two: the test then
-    takes (cluster, reference), and runs for each arm with Cilium against each arm without.
+    `scope` is `arm` where it is judged on each arm alone. Where it compares two, the test takes (cluster,
+    reference): `pair` runs for each arm with Cilium against each arm without, `rivals` for each later arm against
+    the first where `pair` does not.
     """
 
     id: str
     text: str
     topic: str
     said: str
-    scope: Literal["arm", "pair"]
+    scope: Scope
     test: Callable[..., Outcome] = field(repr=False, compare=False)
 
     def judge(self, *arms: Cluster) -> Finding:
@@ -133,7 +135,7 @@ def claim(
     *,
     topic: str,
     said: str,
-    scope: Literal["arm", "pair"] = "arm",
+    scope: Scope = "arm",
 ) -> Callable[[Callable[..., Outcome]], Claim]:
     """Turn a test into a Claim. `said` is where the run-book says it."""
     return lambda test: Claim(id, text, topic, said, scope, test)
@@ -230,11 +232,13 @@ def judge(arms: Iterable[Cluster], claims: Iterable[Claim]) -> Ledger:
     every, judged = list(arms), list(claims)
     said = every
     silent: list[tuple[Cluster, RequestError | NotReady]] = []
-    if any(each.scope == "pair" for each in judged):
+    if any(each.scope != "arm" for each in judged):
         said, silent = _kinds(every)
     found = []
     for each in judged:
-        groups = [(arm,) for arm in every] if each.scope == "arm" else pairs(said)
+        groups = {"arm": alone, "pair": pairs, "rivals": rivals}[each.scope](
+            every if each.scope == "arm" else said
+        )
         found += [each.judge(*group) for group in groups]
         if each.scope == "pair" and len(every) > 1:
             found += [each.finding(unanswered(error), arm) for arm, error in silent]
@@ -257,7 +261,18 @@ def _kinds(arms: list[Cluster]) -> tuple[list[Cluster], list[tuple[Cluster, Requ
     return said, silent
 
 
-def pairs(arms: Iterable[Cluster]) -> list[tuple[Cluster, Cluster]]:
+def alone(arms: Iterable[Cluster]) -> list[tuple[Cluster, ...]]:
+    """Each arm by itself."""
+    return [(arm,) for arm in arms]
+
+
+def rivals(arms: Iterable[Cluster]) -> list[tuple[Cluster, ...]]:
+    """Each later arm against the first, where both have Cilium or neither has."""
+    every = list(arms)
+    return [(arm, every[0]) for arm in every[1:] if is_cilium(arm) == is_cilium(every[0])]
+
+
+def pairs(arms: Iterable[Cluster]) -> list[tuple[Cluster, ...]]:
     """Each arm with Cilium against each arm without."""
     every = list(arms)
     with_cilium = {arm.arm: is_cilium(arm) for arm in every}

@@ -4,10 +4,12 @@
     probe.py rr  HOST PORT COUNT [--size N] [--rate R]       COUNT requests over one connection
     probe.py crr HOST PORT COUNT [--size N] [--rate R]       COUNT connections, one request each
     probe.py udp HOST PORT COUNT [--size N] [--rate R]       COUNT datagrams, each answered
+    probe.py http HOST PORT COUNT [--rate R]                 COUNT fetches of /, a connection each, of any web server
+    probe.py http-keep HOST PORT COUNT [--rate R]            the same over one connection
     probe.py overhead COUNT [--size N]                       what the program itself takes
 
 One line of JSON on stdout: what was asked, how long it took, `latency_ns` of each sample in order (-1: it
-failed), `connect_ns` of each connection (crr), the first `errors`, and `overhead_ns`, the median of a round
+failed), `connect_ns` of each connection (crr, http), the first `errors`, and `overhead_ns`, the median of a round
 trip between two sockets of this very process: Python, system calls, no network.
 
 With --rate, requests are due at fixed times, and the latency counts from when a request was due: one that had
@@ -26,11 +28,13 @@ import socket
 import statistics
 import sys
 import time
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 LIMIT_S = 3.0  # of one answer
 LATE_NS = 1000000
 FEW = 5  # errors that are named
+OK = 200
 
 
 def receive(link: socket.socket, size: int) -> None:
@@ -61,6 +65,7 @@ class Probe:
         self.errors: list[str] = []
         self.late = 0
         self.link: socket.socket | None = None
+        self.web: HTTPConnection | None = None
 
     def run(self) -> dict[str, Any]:
         """All requests; the answer as a dict."""
@@ -70,7 +75,7 @@ class Probe:
             try:
                 self.once()
                 self.latency_ns.append(time.perf_counter_ns() - due)
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 self.latency_ns.append(-1)
                 self.errors.append(f"{type(error).__name__}: {error}")
                 self.drop()
@@ -93,7 +98,7 @@ class Probe:
 
     def once(self) -> None:
         """One request, as its pattern wants it."""
-        getattr(self, self.options.pattern)()
+        getattr(self, self.options.pattern.replace("-", "_"))()
 
     def rr(self) -> None:
         """Over the one connection."""
@@ -120,8 +125,39 @@ class Probe:
         if len(self.link.recv(65536)) != self.options.size:
             raise ConnectionError("the answer has another size")
 
+    def http(self) -> None:
+        """A page over a connection of its own."""
+        before = time.perf_counter_ns()
+        self.web = self.open_web()
+        self.connect_ns.append(time.perf_counter_ns() - before)
+        self.fetch(self.web)
+        self.drop()
+
+    def http_keep(self) -> None:
+        """A page over the one connection."""
+        if self.web is None:
+            self.web = self.open_web()
+        self.fetch(self.web)
+
+    def open_web(self) -> HTTPConnection:
+        """A connection to the web server; http.client sets TCP_NODELAY itself."""
+        web = HTTPConnection(self.options.host, self.options.port, timeout=LIMIT_S)
+        web.connect()
+        return web
+
+    def fetch(self, web: HTTPConnection) -> None:
+        """The whole page."""
+        web.request("GET", "/")
+        answer = web.getresponse()
+        answer.read()
+        if answer.status != OK:
+            raise ConnectionError(f"HTTP status {answer.status}")
+
     def drop(self) -> None:
         """Close what is open; the next request opens it anew."""
+        if self.web is not None:
+            self.web.close()
+            self.web = None
         if self.link is not None:
             self.link.close()
             self.link = None
@@ -213,7 +249,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     patterns = parser.add_subparsers(dest="pattern")
     server = patterns.add_parser("server")
     server.add_argument("port", type=int)
-    for name in ("rr", "crr", "udp"):
+    for name in ("rr", "crr", "udp", "http", "http-keep"):
         client = patterns.add_parser(name)
         client.add_argument("host")
         client.add_argument("port", type=int)

@@ -18,7 +18,8 @@ LAYERS = [
     ("capture", "azure", "kind", "netns"),
     ("collect",),
     ("explain",),
-    ("experiments", "measure"),
+    ("experiments",),
+    ("measure",),
     ("chain",),
     ("source",),
     ("doctor",),
@@ -32,7 +33,7 @@ LAYERS = [
 #: These stand aside: pure functions of frames, which know the schema and nothing else of labkit.
 ASIDE = {"analysis": {"errors", "schema", "analysis"}, "figures": {"errors", "schema", "figures"}}
 #: These may use what stands aside.
-USES_ASIDE = {"claims", "explain", "report", "notebooks", "frames", "cli"}
+USES_ASIDE = {"claims", "explain", "measure", "report", "notebooks", "frames", "cli"}
 HEAVY = ("pandas", "numpy", "scipy", "matplotlib", "nbformat", "papermill", "nbclient", "nbconvert", "kubernetes", "azure", "scapy")  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

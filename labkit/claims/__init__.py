@@ -17,6 +17,7 @@ from labkit.claims import (
     service_maps,
     setup,
     troubleshooting,
+    turns,
 )
 
 __all__ = ["CLAIMS"]
@@ -32,6 +33,7 @@ CLAIMS = (
     *service_maps.CLAIMS,
     *cilium_commands.CLAIMS,
     *performance.CLAIMS,
+    *turns.CLAIMS,
     *balancing.CLAIMS,
     *scaling.CLAIMS,
     *policies.CLAIMS,

@@ -46,6 +46,7 @@ IPERF_MODES = {
     "udp": ("-u", "-b", "500M", "-l", "1200"),
 }
 HTTP_MODES = ("new-connection", "keep-alive")
+MOST_SERVICES, MOST_POLICIES = 100_000, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,10 @@ class Plan:
     timings: int = 200
     #: Numbers of extra Services, each a step `services-<number>`, upwards.
     services: tuple[int, ...] = (100, 1000)
+    #: Numbers of policies that select the backends, each a step `policies-<number>`, upwards.
+    policies: tuple[int, ...] = ()
+    #: How often one Service or policy more is applied and deleted in each of these steps, to time its effect.
+    rounds: int = 0
     #: Seconds that captures and monitors listen, and packets after which a capture on `any` ends; 0 is no bound.
     listen_s: int = 8
     most_packets: int = 0
@@ -87,10 +92,12 @@ class Plan:
             raise ParameterError(
                 f"no mode {', '.join(sorted(unknown))} of iperf3; there are: {', '.join(IPERF_MODES)}"
             )
-        if list(self.services) != sorted(set(self.services)) or not all(
-            0 < n <= 100_000 for n in self.services
+        for what, counts, most in (
+            ("Services", self.services, MOST_SERVICES),
+            ("policies", self.policies, MOST_POLICIES),
         ):
-            raise ParameterError(f"numbers of Services must grow and be at most 100,000, not {self.services}")
+            if list(counts) != sorted(set(counts)) or not all(0 < n <= most for n in counts):
+                raise ParameterError(f"numbers of {what} must grow and be at most {most:,}, not {counts}")
 
     @classmethod
     def from_about(cls, about: Mapping[str, Any]) -> Plan:
@@ -114,6 +121,11 @@ class Plan:
         """The steps with extra Services."""
         return tuple(f"services-{count}" for count in self.services)
 
+    @property
+    def policy_steps(self) -> tuple[str, ...]:
+        """The steps with policies on the backends."""
+        return tuple(f"policies-{count}" for count in self.policies)
+
     def iperf3(self, address: str, mode: str) -> tuple[str, ...]:
         """A run of iperf3 towards an address. What is sent as UDP needs no warming up."""
         warm_up = ("-O", str(self.warm_up_s)) if self.warm_up_s and mode != "udp" else ()
@@ -123,7 +135,7 @@ class Plan:
 
 
 #: What a comparison is made with: the plan of the recordings, and every step waited for.
-FULL = Plan(most_packets=20_000, waits=True)
+FULL = Plan(services=(1, 100, 1000), policies=(1, 10, 100), rounds=5, most_packets=20_000, waits=True)
 #: What shows in two minutes that everything works. It costs precision: an interval of 3 repetitions goes from
 #: the smallest to the largest and holds the true median 3 times of 4, a run of one second has TCP's slow start
 #: in it, and 100 Services are too few to slow anything. So most contrasts come out as `unknown`.
@@ -137,6 +149,8 @@ QUICK = Plan(
     answers=60,
     timings=50,
     services=(10, 100),
+    policies=(1, 20),
+    rounds=3,
     listen_s=5,
     most_packets=20_000,
     waits=True,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from labkit.exec.request import Reply, Request
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "Listener"]
 
 
 class Executor(Protocol):
@@ -25,3 +25,11 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Free what it holds. Closing twice is no error."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """An executor that passes on what is being done, to whoever watches."""
+
+    def tell(self, doing: str) -> None:
+        """A few words, such as how far a measurement is."""

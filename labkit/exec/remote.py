@@ -10,6 +10,7 @@ bytes it announces.
     <- {"error": "NoTarget", "message": "…", "details": {}}     where there is no reply
     <- {"defect": "KeyError: 'x'"}                              where who serves it is at fault
     -> {}                                                       asks for `about`
+    -> {"tell": "turn 3 of 40"}                                 what is being done; <- {"told": true}
 
 Only this user can open the socket: its folder is made with mode 0700.
 """
@@ -29,6 +30,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ConnectionLost, LabError
+from labkit.exec.executor import Listener
 from labkit.exec.failure import error_from, told
 from labkit.exec.request import Apply, Delete, Reply, request_from_json
 
@@ -83,6 +85,11 @@ class Remote:
     def wait(self, seconds: float) -> None:
         """Time passes on a live arm."""
         time.sleep(seconds)
+
+    def tell(self, doing: str) -> None:
+        """Passed on to who serves the arm."""
+        with contextlib.suppress(OSError, ValueError, EOFError):  # it matters to nobody's result
+            self._call({"tell": doing})
 
     def close(self) -> None:
         """Nothing is held open: who serves the arm closes it."""
@@ -145,6 +152,10 @@ class Server(contextlib.AbstractContextManager["Server"]):
 def _answer(executor: Executor, asked: dict[str, Any]) -> bytes:
     if not asked:
         return json.dumps(executor.about).encode() + b"\n"
+    if "tell" in asked:
+        if isinstance(executor, Listener):
+            executor.tell(asked["tell"])
+        return b'{"told": true}\n'
     request = request_from_json(asked["step"], asked["request"])
     if isinstance(request, Apply | Delete):
         request = replace(request, manifest=asked["manifest"])

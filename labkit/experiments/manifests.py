@@ -6,7 +6,9 @@ import copy
 import json
 import tomllib
 from functools import cache
+from importlib import resources
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ParameterError
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES",
     "POLICIES",
+    "PROBE",
     "Object",
     "as_manifest",
     "images",
     "key",
+    "measure",
     "policies",
     "scale_services",
     "workload",
@@ -38,6 +42,11 @@ WORKLOAD = (
 )  # fmt: skip
 #: The policies of the run-book: what denies, and what then allows something.
 POLICIES = (("deny-all",), ("allow-dns-egress", "allow-frontend-to-backend", "allow-frontend-egress"))
+
+
+#: What a container is given of the probe, and the Python that runs it there: no image has to be built for it.
+PROBE_VARIABLE = "LABKIT_PROBE"
+PROBE = f"import os; exec(os.environ['{PROBE_VARIABLE}'])"
 
 
 def key(one: Object) -> str:
@@ -69,10 +78,35 @@ def images(override: Path | None = None) -> dict[str, str]:
 def workload(namespace: str, references: Mapping[str, str]) -> tuple[Object, ...]:
     """The namespace and what runs in it, in the order in which it is applied."""
     objects = [one for file in WORKLOAD for one in _read(file)]
+    return tuple(_in(_with_images(objects, references), namespace))
+
+
+def measure(namespace: str, references: Mapping[str, str], pairs: int) -> tuple[Object, ...]:
+    """What is measured in turns: a client and two servers for each pair of nodes, and servers on all nodes.
+
+    Containers called `probe` have the source of `labkit.probe` in their environment: see `PROBE`.
+    """
+    objects = _read("measure-host")
+    for letter in ascii_lowercase[:pairs]:
+        objects += [_lettered(one, letter) for one in _read("measure")]
+    source = resources.files("labkit").joinpath("probe.py").read_text()
+    for container in (c for pod in _pods(objects) for c in pod["containers"] if c["name"] == "probe"):
+        container["env"] = [{"name": PROBE_VARIABLE, "value": source}]
+        container["command"] = [PROBE if word == "PROBE" else word for word in container["command"]]
+    return tuple(_in(_with_images(objects, references), namespace))
+
+
+def _lettered(one: Object, letter: str) -> Object:
+    """The object of one pair of nodes."""
+    found: Object = json.loads(json.dumps(one).replace("PAIR", letter))
+    return found
+
+
+def _with_images(objects: list[Object], references: Mapping[str, str]) -> list[Object]:
     for pod in _pods(objects):
         for container in pod["containers"]:
             container["image"] = references[container["image"]]
-    return tuple(_in(objects, namespace))
+    return objects
 
 
 def policies(namespace: str, names: Iterable[str]) -> tuple[Object, ...]:
@@ -99,8 +133,8 @@ def _parsed(file: str) -> list[Object]:
     import yaml  # noqa: PLC0415  (slow to import)
 
     path = MANIFESTS / f"{file}.yaml"
-    objects: list[Object] = list(yaml.safe_load_all(path.read_text()))
-    return objects
+    documents: list[Object] = list(yaml.safe_load_all(path.read_text()))
+    return [one for each in documents for one in (each["items"] if each["kind"] == "List" else [each])]
 
 
 def _pods(objects: Iterable[Object]) -> Iterator[Object]:

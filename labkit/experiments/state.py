@@ -28,6 +28,7 @@ __all__ = ["Move", "State"]
 log = logging.getLogger(__name__)
 
 SETUP = "setup"
+MAKES_PODS = ("Pod", "Deployment", "DaemonSet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,11 @@ class State:
             between()
         self._apply(lacking, step.name)
         changed, self.step = time.monotonic(), step.name
-        awaited = [*self._await_gone(surplus, ip), *self._await_services(step, lacking)]
+        awaited = [
+            *self._await_gone(surplus, ip),
+            *self._await_pods(lacking),
+            *self._await_services(step, lacking),
+        ]
         awaited += self._await_policies(step, surplus, lacking)
         done = time.monotonic()
         self.moves.append(
@@ -201,6 +206,16 @@ class State:
         await_endpoints(self.view, workload.objects, limits.endpoints_s)
         self._nodes.await_service(self._ip("backend-service"), limits.services_s)
         self._nodes.await_service(self._ip("perf-server"), limits.services_s, http=False)
+
+    def _await_pods(self, applied: Sequence[Object]) -> list[str]:
+        """Wait for the pods that a step has beside the workload."""
+        made = {
+            f"{one['kind']}/{one['metadata']['name']}": one for one in applied if one["kind"] in MAKES_PODS
+        }
+        if not made:
+            return []
+        await_rollout(self.view, made, self._limits.rollout_s)
+        return ["its pods to run"]
 
     def _await_services(self, step: Step, applied: Sequence[Object]) -> list[str]:
         """Wait for the nodes to have the last of the Services that were applied."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import ParameterError
-from labkit.experiments.manifests import POLICIES, images, key, policies, scale_services, workload
+from labkit.experiments.manifests import POLICIES, images, key, measure, policies, scale_services, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,8 @@ WORKLOAD_STEPS = (
 DENY, ALLOW = POLICIES
 #: The policies that hold in the other steps.
 POLICY_STEPS = {"policy-deny-all": DENY, "policy-allow-frontend": (*DENY, *ALLOW)}
+#: Measured in turns, between so many pairs of nodes.
+MEASURE = re.compile(r"measure-([1-9])")
 SERVICES = re.compile(r"services-([1-9]\d{0,4}|100000)")
 NAMESPACE = "cni-lab"
 
@@ -41,8 +43,8 @@ def step(name: str, *, namespace: str = NAMESPACE, references: Mapping[str, str]
 
     Raises ParameterError for a step that there is not, naming those there are.
     """
-    added = _added(name, namespace)
-    base = workload(namespace, references if references is not None else images())
+    pulled = references if references is not None else images()
+    added, base = _added(name, namespace, pulled), workload(namespace, pulled)
     return Step(name, {key(one): one for one in (*base, *added)})
 
 
@@ -52,7 +54,7 @@ def service_count(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _added(name: str, namespace: str) -> tuple[Object, ...]:
+def _added(name: str, namespace: str, pulled: Mapping[str, str]) -> tuple[Object, ...]:
     """What a step has beside the workload."""
     if name in WORKLOAD_STEPS:
         return ()
@@ -60,5 +62,9 @@ def _added(name: str, namespace: str) -> tuple[Object, ...]:
         return policies(namespace, POLICY_STEPS[name])
     if count := service_count(name):
         return scale_services(namespace, count)
+    if found := MEASURE.fullmatch(name):
+        return measure(namespace, pulled, int(found[1]))
     known = ", ".join((*WORKLOAD_STEPS, *POLICY_STEPS))
-    raise ParameterError(f"no step {name!r}; there are: {known}, and services-<number> up to 100000")
+    raise ParameterError(
+        f"no step {name!r}; there are: {known}, measure-<pairs of nodes>, and services-<number> up to 100000"
+    )

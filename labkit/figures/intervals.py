@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["forest", "repetitions"]
 
 WIDTH = 0.8  # of a group, of which each arm has its share
-COLUMNS = ((0, "verdict"), (0.25, "ratio  [95 %]"), (0.68, "noise"), (0.84, "n"))
+COLUMNS = ((0, "verdict"), (0.36, "ratio  [95 %]"), (0.74, "noise"), (0.88, "n"))
 RATIOS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4, 5, 10)
 
 
@@ -105,7 +105,7 @@ def forest(contrasts: pd.DataFrame, labels: Sequence[str], better: str, *, margi
 
     `contrasts` is `analysis.statistics.contrasts`; `labels` are its columns that name a row; `better` says
     which way is better, as in `higher is better`. Hollow marks stand for `unknown`; `noise` is how far an arm
-    drifted by itself.
+    drifted by itself, or differed from itself. Where there is a column `says`, it stands for the verdict.
     """
     if contrasts.empty:
         return nothing("There is nothing to compare: a contrast needs two arms that were measured alike.")
@@ -115,7 +115,7 @@ def forest(contrasts: pd.DataFrame, labels: Sequence[str], better: str, *, margi
     high = 1.5 + (0.14 + 0.22 * len(members)) * len(groups)
     figure, (axes, table) = new_figure(10, high, columns=2, sharey=True)
     if grid := axes.get_gridspec():
-        grid.set_width_ratios((1, 0.55))
+        grid.set_width_ratios((1, 0.66))
     axes.axvspan(1 - margin, 1 + margin, color="#e5e7eb", zorder=0)
     axes.axvline(1, color=GREY, linewidth=0.8, zorder=1)
     _columns(table)
@@ -166,7 +166,9 @@ def _numbers(table: Axes, row: Mapping[Hashable, Any], y: float) -> None:
     known = row["verdict"] != "unknown"
     interval = f"{row['ratio']:.2f}  [{row['low']:.2f}, {row['high']:.2f}]"
     n = f"{row['n']}, {row['n_reference']}"
-    for (x, _), text in zip(COLUMNS, (row["verdict"], interval, f"{row['noise']:.2f}", n), strict=True):
+    for (x, _), text in zip(
+        COLUMNS, (row.get("says", row["verdict"]), interval, f"{row['noise']:.2f}", n), strict=True
+    ):
         table.text(x, y, text, va="center", fontsize=8, color="black" if known else GREY)
 
 

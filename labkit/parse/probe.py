@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["PROBED", "SAMPLES", "probed", "samples"]
 
 TOOL = "labkit's probe"
+#: Patterns that open a connection for each request.
+CONNECTING = ("crr", "http")
 
 SAMPLES = Schema("probe_samples", "Each request of a probe, in order.", key=("n",), columns=(
     Column("n", "Int64", "number of the request, from 0"),
     Column("latency_us", "float64", "until its answer was there, from when it was due or sent; NA where it failed"),
-    Column("connect_us", "float64", "until its connection was open (crr); NA otherwise"),
+    Column("connect_us", "float64", "until its connection was open (crr, http); NA otherwise"),
 ))  # fmt: skip
 PROBED = Schema("probed", "One run of a probe.", key=(), columns=(
-    Column("pattern", "str", "rr: over one connection, crr: a connection each, udp"),
+    Column("pattern", "str", "rr: over one connection, crr: a connection each, udp, http: a fetch and a connection each, http-keep"),
     Column("size_bytes", "Int64", "bytes of a request, and of its answer"),
     Column("rate", "float64", "requests a second that were due; NA at full speed"),
     Column("requests", "Int64", "requests sent"),
@@ -41,7 +43,9 @@ def samples(data: bytes) -> pd.DataFrame:
     told = _read(data)
     latency = np.array(told["latency_ns"], dtype=float)
     connect = np.full(len(latency), np.nan)
-    if told["pattern"] == "crr" and not told["failed"]:  # a failed one has none, so they would not line up
+    if (
+        told["pattern"] in CONNECTING and not told["failed"]
+    ):  # a failed one has none, so they would not line up
         connect = np.array(told["connect_ns"], dtype=float)
     return pd.DataFrame({
         "n": pd.array(np.arange(len(latency)), dtype="Int64"),
