@@ -229,10 +229,14 @@ def capture(
 
 
 def covers(reply: Reply, burst: Iterable[Reply]) -> bool:
-    """Whether a capture began before the first of these replies, and ended after the last."""
+    """Whether a capture began before the first of these replies, and ended after the last.
+
+    One that ended with its last packet (exit code 0) may have missed some, whenever it was answered.
+    """
     made = list(burst)
     return (
         bool(made)
+        and reply.exit_code == BY_TIMEOUT
         and reply.started_at <= min(one.started_at for one in made)
         and max(map(_ended, made)) <= _ended(reply)
     )

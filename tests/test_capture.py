@@ -116,7 +116,9 @@ class Slow:
         begun = datetime.now(UTC)
         lasts = int(request.argv[3]) if request.words.startswith("timeout") else 0
         time.sleep(lasts)
-        return Reply("r1", request, begun, (datetime.now(UTC) - begun).total_seconds(), 0, b"")
+        return Reply(
+            "r1", request, begun, (datetime.now(UTC) - begun).total_seconds(), BY_TIMEOUT if lasts else 0, b""
+        )
 
 
 def test_whether_a_capture_covers_the_burst():
@@ -124,6 +126,7 @@ def test_whether_a_capture_covers_the_burst():
     assert covers(reply(0.0, 8.0), burst)
     assert not covers(reply(2.1, 8.0), burst)  # began late
     assert not covers(reply(0.0, 3.5), burst)  # ended by its number of packets
+    assert not covers(reply(0.0, 8.0, code=0), burst)  # the same, and answered late
     assert not covers(reply(), [])
 
 
