@@ -44,7 +44,8 @@ class Terms:
     `plan` is how much is measured (`quick`, `full`; empty: what its kind of source starts with), `read_only`
     leaves out all that needs a change, `allow_context` names contexts of clusters that labkit did not create
     and may change all the same, `redact_ips` takes public addresses out of what is recorded, `images` is a file
-    of images to pull in place of labkit's (see `experiments/images.toml`). `recorded_at` is when the run began that an arm belongs to: arms that are measured in turns are of one moment.
+    of images to pull in place of labkit's (see `experiments/images.toml`). `recorded_at` is when the run began
+    that an arm belongs to: arms that are measured in turns are of one moment.
     """
 
     plan: str = ""

@@ -37,6 +37,7 @@ def connect(
     read_only: bool = False,
     allow_context: Iterable[str] = (),
     redact_ips: bool = False,
+    images: str = "",
 ) -> Cluster:
     """The arm behind a source. It is called `arm`, or else like what follows the colon.
 
@@ -61,7 +62,7 @@ def connect(
     if kind in KINDS and name:
         if socket := _served(source, called):
             return Cluster(called, source, _remote(socket))
-        terms = Terms(plan, read_only, tuple(allow_context), redact_ips)
+        terms = Terms(plan, read_only, tuple(allow_context), redact_ips, images)
         return Cluster(called, source, _hold(source, called, record, terms))
     raise SourceError(
         f"unknown source {source!r}; write replay:<recording> ({', '.join(_names()) or 'none found'}), "

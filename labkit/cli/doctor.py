@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor", "register"]
 
+Images = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="images of the lab, as `labkit run --images` takes them")
+]
 COLOURS = {"ok": typer.colors.GREEN, "missing": typer.colors.RED, "note": typer.colors.YELLOW}
 
 
@@ -30,6 +34,7 @@ def doctor(
         list[str] | None,
         typer.Option("--arm", metavar="NAME=SOURCE", help="an arm that will be run; repeat it"),
     ] = None,
+    images: Images = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")
     ] = False,
@@ -37,7 +42,7 @@ def doctor(
     """Look at all that a run of these arms needs. Ends with 1 if something is missing."""
     from labkit.doctor import examine  # noqa: PLC0415  (labkit --help must stay fast)
 
-    found = list(examine(show.pairs(arm or [], "--arm")))
+    found = list(examine(show.pairs(arm or [], "--arm"), images))
     typer.echo(show.as_json([check.to_json() for check in found]) if as_json else _text(found))
     raise typer.Exit(int(any(check.state == "missing" for check in found)))
 

@@ -56,6 +56,12 @@ AllowContext = Annotated[
 RedactIps = Annotated[
     bool, typer.Option("--redact-ips", help="take public addresses out of what live arms answer")
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="images that live arms pull in place of labkit's, as from a private registry"
+    ),
+]
 Resume = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="go on with a run of live arms: ask only what is missing"),
@@ -80,6 +86,7 @@ def run(
     read_only: ReadOnly = False,
     allow_context: AllowContext = None,
     redact_ips: RedactIps = False,
+    images: Images = None,
     resume: Resume = None,
     jobs: Jobs = None,
     strict: Strict = False,
@@ -91,10 +98,11 @@ def run(
     from labkit.report import build  # noqa: PLC0415
 
     arms, settings = show.pairs(arm or [], "--arm"), show.pairs(setting or [], "--set")
-    terms = Terms(plan, read_only, tuple(allow_context or ()), redact_ips)
+    file = str(images.resolve()) if images else ""
+    terms = Terms(plan, read_only, tuple(allow_context or ()), redact_ips, file)
     found = notebooks.discover(notebooks.find_folder())
     if resume:
-        if names or arms or settings or out or plan or read_only or redact_ips:
+        if names or arms or settings or out or plan or read_only or redact_ips or images:
             raise ParameterError("--resume goes on with a run as it was; beside it: --allow, --allow-context")
         with show.progress(show.named(resume)) as watch:
             made = notebooks.resume(resume, found, watch, allow=allow or [], terms=terms)

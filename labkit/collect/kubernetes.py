@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
 
 __all__ = [
-    "agent_targets", "cilium_config", "containers", "daemonsets", "endpoints", "is_cilium", "node_targets",
+    "AGENT", "agent_targets", "cilium_config", "containers", "daemonsets", "endpoints", "is_cilium", "node_targets",
     "nodes", "pod_targets", "pods", "services", "version", "workloads",
 ]  # fmt: skip
+
+#: The container of a Cilium agent: its pods and their namespace have other names with other installers.
+AGENT = "cilium-agent"
 
 
 def version(cluster: Cluster) -> str:
@@ -77,8 +80,14 @@ def cilium_config(cluster: Cluster) -> dict[str, str]:
 
 
 def node_targets(cluster: Cluster) -> dict[str, str]:
-    """`node/<name>` of every node, with the node's name."""
-    return {f"node/{name}": name for name in nodes(cluster.at("baseline"))["node"]}
+    """`node/<name>` of every node, with the node's name; not of those that run no analyzer though others do.
+
+    Those run Windows, or are virtual.
+    """
+    here = cluster.at("baseline")
+    running = workloads(here).query("app == 'network-analyzer'")["node"]
+    names = nodes(here)["node"]
+    return {f"node/{name}": name for name in names if running.empty or name in set(running)}
 
 
 def pod_targets(cluster: Cluster, app: str, container: str) -> dict[str, str]:
@@ -99,13 +108,14 @@ def agent_targets(cluster: Cluster) -> dict[str, str]:
     Agents are node-local: what one says of endpoints, connections and policies holds on its node only.
     Raises MissingFeature where the arm has no Cilium agent.
     """
-    found = pods(cluster.at("baseline"))
-    agents = found[(found["namespace"] == "kube-system") & (found["app"] == "cilium")]
+    here = cluster.at("baseline")
+    found = containers(here)
+    agents = found[found["container"] == AGENT].merge(pods(here)[["namespace", "pod", "node"]])
     if agents.empty:
         raise MissingFeature(cluster.arm, "no Cilium agent in this arm")
     return {
-        f"pod/kube-system/{pod}/cilium-agent": node
-        for pod, node in zip(agents["pod"], agents["node"], strict=True)
+        f"pod/{namespace}/{pod}/{AGENT}": node
+        for namespace, pod, node in zip(agents["namespace"], agents["pod"], agents["node"], strict=True)
     }
 
 

@@ -12,16 +12,19 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from labkit.chain import created
+from labkit.collect.kubernetes import AGENT
 from labkit.doctor.check import Check
 from labkit.errors import LabError, RequestError, SourceError
 from labkit.exec.live import Live
 from labkit.exec.live_config import login_program, shown
 from labkit.exec.request import Exec, Read
 from labkit.experiments.manifests import images
+from labkit.experiments.rollout import takes_pods
 from labkit.parse.objects import MANAGED_BY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["cluster"]
 
@@ -63,8 +66,19 @@ RIGHTS: dict[str, tuple[tuple[str, str, str, bool], ...]] = {
 }  # fmt: skip
 
 
-def cluster(arm: str, context: str, *, kubeconfig: str = "", namespace: str = "cni-lab") -> Iterator[Check]:
-    """What is found on the cluster of a context, most basic first; it ends where nothing more can be known."""
+def cluster(
+    arm: str,
+    context: str,
+    *,
+    kubeconfig: str = "",
+    namespace: str = "cni-lab",
+    references: Mapping[str, str] | None = None,
+) -> Iterator[Check]:
+    """What is found on the cluster of a context, most basic first; it ends where nothing more can be known.
+
+    `references` are the images that will be pulled (see `manifests.images`).
+    """
+    pulled = references if references is not None else images()
     name = shown(context)
     try:
         program = login_program(context, kubeconfig)
@@ -82,8 +96,11 @@ def cluster(arm: str, context: str, *, kubeconfig: str = "", namespace: str = "c
         yield Check(f"context {name}", "missing", str(error), f"kubectl --context {context} version", arm)
         return
     try:
-        for looks in (_server, _nodes, _rights, _space, _images, _cilium):
+        yield from _leave(context, arm)
+        for looks in (_server, _nodes, _rights, _space):
             yield from _looked(looks(live, arm, namespace), arm, looks.__name__.strip("_"))
+        yield from _looked(_images(live, arm, pulled), arm, "images")
+        yield from _looked(_cilium(live, arm), arm, "Cilium")
     finally:
         live.close()
 
@@ -105,7 +122,18 @@ def _minor(version: str) -> int:
     return int(found[1]) if found else 0
 
 
+def _leave(context: str, arm: str) -> Iterator[Check]:
+    if created(context):
+        yield Check("leave to change it", "ok", "labkit made this cluster", "", arm)
+    else:
+        remedy = f"--allow-context {context}, if labkit may; or --read-only"
+        yield Check("leave to change it", "note", "labkit did not make this cluster", remedy, arm)
+
+
 def _server(live: Live, arm: str, _: str) -> Iterator[Check]:
+    if not live.verified:
+        remedy = "give the cluster's certificate-authority-data in place of insecure-skip-tls-verify"
+        yield Check("TLS", "note", "the kubeconfig says not to verify who answers", remedy, arm)
     version = _read(live, "/version")["gitVersion"]
     if _minor(version) < OLDEST:
         yield Check("API server", "missing", version, f"upgrade to Kubernetes 1.{OLDEST} or newer", arm)
@@ -116,9 +144,11 @@ def _server(live: Live, arm: str, _: str) -> Iterator[Check]:
 def _nodes(live: Live, arm: str, _: str) -> Iterator[Check]:
     nodes = _read(live, "/api/v1/nodes")["items"]
     usable = [node for node in nodes if _ready(node) and _os(node) == "linux"]
+    free = [node for node in usable if takes_pods(node)]
     told = f"{len(usable)} of {len(nodes)} are ready and run Linux"
-    if len(usable) < 2:
-        remedy = "traffic between nodes needs two; add one, or see why the others are not ready"
+    told += f", {len(free)} without taints" if len(free) < len(usable) else ""
+    if len(free) < 2:
+        remedy = "traffic between nodes needs two that take pods; add one, or see why the others do not"
         yield Check("nodes", "missing", told, remedy, arm)
     else:
         yield Check("nodes", "ok", told, "", arm)
@@ -188,14 +218,14 @@ def _space(live: Live, arm: str, namespace: str) -> Iterator[Check]:
         yield Check("analyzer", "missing", f"Pod Security refuses it at level {level}", remedy, arm)
 
 
-def _images(live: Live, arm: str, _: str) -> Iterator[Check]:
+def _images(live: Live, arm: str, pulled: Mapping[str, str]) -> Iterator[Check]:
     """What the nodes say that they have; they tell of 50 images at most, and no more."""
     nodes = [node for node in _read(live, "/api/v1/nodes")["items"] if _os(node) == "linux"]
-    for name, reference in images().items():
+    for name, reference in pulled.items():
         there = sum(_has(node, reference) for node in nodes)
         told = f"on {there} of {len(nodes)} nodes"
         if there < len(nodes):
-            remedy = "a registry that the nodes reach can be named instead in a file of images"
+            remedy = "a registry that the nodes reach can be named instead: --images FILE"
             told += f"; {UNKNOWN} a pull of {reference.partition('@')[0]}"
             yield Check(f"image {name}", "note", told, remedy, arm)
         else:
@@ -205,19 +235,17 @@ def _images(live: Live, arm: str, _: str) -> Iterator[Check]:
 def _has(node: dict[str, Any], reference: str) -> bool:
     """Whether a node lists an image by tag or by digest."""
     tag, _, digest = reference.partition("@")
-    repository = tag.rpartition(":")[0]
+    repository = re.sub(r":[^:/]*$", "", tag)
     wanted = {f"{repository}@{digest}"} if digest else {tag}
     return any(wanted & set(one.get("names") or []) for one in node.get("status", {}).get("images") or [])
 
 
-def _cilium(live: Live, arm: str, _: str) -> Iterator[Check]:
+def _cilium(live: Live, arm: str) -> Iterator[Check]:
     """Its agents, and what they say of themselves and of Hubble: questions, in a container that is there."""
-    listed = _read(live, "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dcilium")["items"]
-    agents = [pod for pod in listed if (pod["metadata"].get("labels") or {}).get("k8s-app") == "cilium"]
+    pods = _read(live, "/api/v1/pods")["items"]
+    agents = [pod for pod in pods if any(one["name"] == AGENT for one in pod["spec"]["containers"])]
     if not agents:
-        yield Check(
-            "Cilium", "note", "no agent in kube-system; what is asked of it stays inconclusive", "", arm
-        )
+        yield Check("Cilium", "note", "no agent; what is asked of it stays inconclusive", "", arm)
         return
     for subject, argv in (
         ("Cilium agents", ("cilium-dbg", "status", "--brief")),
@@ -225,7 +253,7 @@ def _cilium(live: Live, arm: str, _: str) -> Iterator[Check]:
     ):
         said = {}
         for pod in agents:
-            target = f"pod/kube-system/{pod['metadata']['name']}/cilium-agent"
+            target = f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}/{AGENT}"
             said[pod["spec"].get("nodeName", "?")] = _said(live, target, argv)
         silent = {node: why for node, why in said.items() if why}
         if silent:

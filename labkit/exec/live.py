@@ -113,6 +113,11 @@ class Live:
         told = self._api.post(ask.path, {**review, "spec": {"resourceAttributes": of}}, ask)
         return bool(told["status"]["allowed"])
 
+    @property
+    def verified(self) -> bool:
+        """Whether TLS proves that the server is the one of the kubeconfig, if it is spoken at all."""
+        return bool(self._access.configuration.verify_ssl)
+
     def wait(self, seconds: float) -> None:
         """Time passes."""
         time.sleep(seconds)

@@ -10,8 +10,9 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from labkit.collect.kubernetes import AGENT
 from labkit.errors import ConnectionLost, NoTarget, NotReady, RequestError
 from labkit.experiments.rollout import pod_ready
 from labkit.experiments.waits import until
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Nodes", "await_policies"]
 
-PODS, SYSTEM = "/api/v1 pods", "/api/v1/namespaces/kube-system/pods"
+PODS = "/api/v1 pods"
 DAEMONSETS = "/apis/apps/v1/daemonsets"
 CONNECT = ("curl", "-sS", "-o", "/dev/null", "--max-time", "2", "--connect-timeout")
 #: Seconds after which a connection counts as not made: to a Service, and as the effect of a policy, where it is
@@ -199,12 +200,19 @@ def _effect(view: View, *, blocked: bool) -> str:
 
 def _agents(view: View) -> list[str]:
     """The Cilium agents, as targets."""
-    found = [
-        f"pod/kube-system/{pod['metadata']['name']}/cilium-agent"
-        for pod in view.items(SYSTEM)
-        if (pod["metadata"].get("labels") or {}).get("k8s-app") == "cilium" and pod_ready(pod)
-    ]
-    return sorted(found)
+    if view.agents_in is None:
+        everywhere = filter(_is_agent, view.items("/api/v1/pods"))
+        view.agents_in = sorted({pod["metadata"]["namespace"] for pod in everywhere})
+    return sorted(
+        f"pod/{namespace}/{pod['metadata']['name']}/{AGENT}"
+        for namespace in view.agents_in
+        for pod in view.items(f"/api/v1/namespaces/{namespace}/pods")
+        if _is_agent(pod) and pod_ready(pod)
+    )
+
+
+def _is_agent(pod: dict[str, Any]) -> bool:
+    return any(container["name"] == AGENT for container in pod["spec"]["containers"])
 
 
 def _frontends(view: View) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,19 @@ if TYPE_CHECKING:
     from labkit.experiments.manifests import Object
     from labkit.experiments.waits import View
 
-__all__ = ["await_endpoints", "await_rollout", "pod_ready"]
+__all__ = ["await_endpoints", "await_rollout", "pod_ready", "takes_pods"]
 
 DEPLOYMENTS, DAEMONSETS, PODS = "/apis/apps/v1 deployments", "/apis/apps/v1 daemonsets", "/api/v1 pods"
 SLICES, EVENTS, NODES = "/apis/discovery.k8s.io/v1 endpointslices", "/api/v1 events", "/api/v1/nodes"
 #: What a container waits for that no waiting will bring.
 HOPELESS = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"}
+#: What registries say of an image that no waiting will bring, by way of the container runtime; a registry out of
+#: reach may come back.
+NO_SUCH_IMAGE = re.compile(
+    r": not found|manifest unknown|repository does not exist|unauthorized|access denied|authorization failed"
+    r"|403 Forbidden|no match for platform",
+    re.IGNORECASE,
+)
 RESTARTS = 3
 SPREAD = ("frontend", "backend", "perf-server")
 
@@ -107,7 +115,10 @@ def _hopeless(pods: Sequence[dict[str, Any]]) -> Iterator[str]:
     for pod, container in _containers(pods):
         waiting = container.get("state", {}).get("waiting", {})
         reason, crashes = waiting.get("reason", ""), container.get("restartCount", 0)
-        if reason in HOPELESS or (reason == "CrashLoopBackOff" and crashes >= RESTARTS):
+        pulls = reason in ("ErrImagePull", "ImagePullBackOff")
+        if pulls and NO_SUCH_IMAGE.search(waiting.get("message", "")):
+            yield f"container {container['name']} of pod {pod['metadata']['name']} will not come up: its image cannot be pulled"
+        elif reason in HOPELESS or (reason == "CrashLoopBackOff" and crashes >= RESTARTS):
             yield f"container {container['name']} of pod {pod['metadata']['name']} will not come up: {reason}"
 
 
@@ -161,7 +172,7 @@ def _warnings(view: View) -> list[str]:
 
 def _placed(view: View) -> None:
     """Raise NotReady where pods are not on the nodes that the measurements need, though there are enough."""
-    if len([node for node in view.items(NODES) if _takes_pods(node)]) < 2:
+    if len([node for node in view.items(NODES) if takes_pods(node)]) < 2:
         return  # there is no other node to be on: what needs one says so
     on: dict[str, set[str]] = {}
     for pod in view.mine(PODS):
@@ -178,6 +189,7 @@ def _placed(view: View) -> None:
         raise NotReady(f"perf-test-client on {', '.join(client)} has no server or no backend on its own node")
 
 
-def _takes_pods(node: Mapping[str, Any]) -> bool:
+def takes_pods(node: Mapping[str, Any]) -> bool:
+    """Whether a pod without tolerations may come to this node."""
     taints = node["spec"].get("taints") or ()
     return not node["spec"].get("unschedulable") and all(t["effect"] == "PreferNoSchedule" for t in taints)

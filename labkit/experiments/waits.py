@@ -50,6 +50,8 @@ class View:
     namespace: str
     #: Says that nothing is waited for any more.
     stopped: Callable[[], bool] = lambda: False
+    #: The namespaces that Cilium's agents are in; None until they were looked for.
+    agents_in: list[str] | None = None
     _sample: itertools.count[int] = field(default_factory=itertools.count, repr=False)
 
     def items(self, path: str) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """What the doctor finds on a cluster, and that it changes nothing there."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from labkit.doctor.kubernetes import cluster
 from labkit.experiments.manifests import images
-from tests.kube.cluster import OURS, certificate, kubeconfig, node
+from tests.kube.cluster import OURS, certificate, kubeconfig, node, pod
 from tests.kube.server import FakeKube
 
 
@@ -14,9 +15,9 @@ from tests.kube.server import FakeKube
 def looked(kube, tmp_path):
     """Checks of the fake cluster, by what was looked at."""
 
-    def look(**options):
+    def look(references=None, **options):
         path = kubeconfig(tmp_path, kube, **options)
-        return {check.check: check for check in cluster("overlay", "fake", kubeconfig=path)}
+        return {c.check: c for c in cluster("overlay", "fake", kubeconfig=path, references=references)}
 
     return look
 
@@ -40,7 +41,8 @@ def test_a_cluster_that_has_all(kube, looked, tmp_path):
         kube.store.apply(one)
     before = kube.store.version
     found = looked()
-    assert {check.state for check in found.values()} == {"ok"}, found
+    assert {check.state for name, check in found.items() if name != "leave to change it"} == {"ok"}, found
+    assert found["leave to change it"].remedy == "--allow-context fake, if labkit may; or --read-only"
     assert found["API server"].found == "v1.36.2 answers"
     assert found["rights to change the lab"].found == "all 30"
     assert found["Cilium agents"].found == "1 of 1 answer"
@@ -93,8 +95,45 @@ def test_nodes_that_do_not_fit(kube, looked):
     found = looked()
     assert (found["nodes"].state, found["nodes"].found) == ("missing", "1 of 2 are ready and run Linux")
     assert (found["kubelets"].state, found["kubelets"].found) == ("note", "v1.32.0")
+    kube.store.apply(node("node-0"))
+    tainted = node("node-1")
+    tainted["spec"]["taints"] = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    kube.store.apply(tainted)
+    found = looked()["nodes"]
+    assert (found.state, found.found) == ("missing", "2 of 2 are ready and run Linux, 1 without taints")
     kube.version = "v1.22.3"
     assert looked()["API server"].state == "missing"
+
+
+def test_images_of_another_registry_are_looked_for_in_place_of_labkits(kube, looked):
+    one = node("node-0")
+    digest = "sha256:" + "0" * 64
+    one["status"]["images"] = [
+        {"names": [f"registry.test:5000/httpd@{digest}", "registry.test:5000/nginx:1"]}
+    ]
+    kube.store.apply(one)
+    found = looked({"nginx": "registry.test:5000/nginx:1", "httpd": f"registry.test:5000/httpd:2@{digest}"})
+    for name in ("nginx", "httpd"):
+        assert found[f"image {name}"].found.startswith(
+            "on 1 of 2 nodes; not known without trying: a pull of reg"
+        )
+    assert "image nicolaka/netshoot" not in found
+
+
+def test_a_server_that_is_not_verified_is_told(kube, tmp_path):
+    server = FakeKube(kube.backend, tls=certificate(tmp_path))
+    path = Path(kubeconfig(tmp_path, server))
+    path.write_text(path.read_text().replace("server:", "insecure-skip-tls-verify: true\n    server:"))
+    found = {check.check: check for check in cluster("a", "fake", kubeconfig=str(path))}
+    server.stop()
+    assert (found["TLS"].state, found["API server"].state) == ("note", "ok")
+
+
+def test_an_agent_of_another_installer_is_found_by_its_container(kube, looked, tmp_path):
+    put_tools(kube, tmp_path, cilium_dbg="print('OK')", hubble="print('Healthcheck: Ok')")
+    kube.store.delete("Pod", "kube-system", "cilium-0")
+    kube.store.apply(pod("networking", "anetd-x", "node-1", "cilium-agent"))
+    assert looked()["Cilium agents"].found == "1 of 1 answer"
 
 
 def test_an_agent_that_does_not_answer_says_why(kube, looked, tmp_path):

@@ -162,12 +162,13 @@ def test_policies_are_waited_for_by_their_effect_which_may_not_come(arm, engine,
     assert staged.moves[-1].awaited.endswith(said)
 
 
-def test_cilium_says_when_every_endpoint_runs_the_policies(arm):
+@pytest.mark.parametrize("namespace", ["kube-system", "cilium"])
+def test_cilium_says_when_every_endpoint_runs_the_policies(arm, namespace):
     cluster = FakeCluster(rules=False)
     staged = arm(cluster)
-    agent = {"metadata": {"name": "cilium-1", "namespace": "kube-system", "labels": {"k8s-app": "cilium"}}}
+    agent = {"metadata": {"name": "anetd-1", "namespace": namespace, "labels": {}}}
     agent |= {
-        "spec": {"nodeName": "node-1"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "cilium-agent"}]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
     real = cluster._pods
@@ -200,6 +201,24 @@ def test_cilium_says_when_every_endpoint_runs_the_policies(arm):
     [
         ({"reason": "ImagePullBackOff", "message": "no such image"}, "ImagePullBackOff: no such image"),
         ({"reason": "InvalidImageName", "message": "x"}, "will not come up: InvalidImageName"),
+        *[
+            ({"reason": reason, "message": said}, "will not come up: its image cannot be pulled")
+            for reason, said in (
+                (
+                    "ErrImagePull",
+                    'rpc error: code = NotFound desc = failed to resolve reference "x:1": x:1: not found',
+                ),
+                (
+                    "ImagePullBackOff",
+                    'Back-off pulling image "x": ErrImagePull: pull access denied, repository does not exist',
+                ),
+                ("ErrImagePull", "failed to authorize: failed to fetch oauth token: 401 Unauthorized"),
+            )
+        ],
+        (
+            {"reason": "ErrImagePull", "message": "dial tcp: lookup registry.test: no such host"},
+            "waited 0 s for the workload's pods to run",
+        ),
     ],
 )
 def test_a_rollout_that_does_not_come_up_says_why(arm, waiting, said):
