@@ -1,16 +1,22 @@
 """Paths of live labs: predictions hold for real packets, and real faults are found and named."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
 
+import pandas as pd
 import pytest
 
+from labkit.analysis.paths.differences import differences as compare
 from labkit.analysis.paths.differences import summary
 from labkit.chain import Terms, open_chain
 from labkit.cluster import Cluster
+from labkit.collect import kubernetes, node
 from labkit.exec.request import Exec
-from labkit.explain import audit, differences, explain
+from labkit.explain import audit, differences, explain, model
+from labkit.parse import curl, pcap
 from tests.netns.conftest import require
 
 LABS = ("vxlan", "routed", "ebpf")
@@ -48,10 +54,51 @@ class Lab:
         """The arm as it is now: nothing that it said before is remembered."""
         return Cluster(self.topology, f"netns:{self.topology}", Fresh(self.chain))
 
+    def ask(self, target, *argv):
+        """The reply of a command, whatever its exit code."""
+        return self.chain._top._inner.run(Exec(step="baseline", target=target, argv=argv))
+
     def run(self, node, *argv):
-        reply = self.chain._top._inner.run(Exec(step="baseline", target=f"node/{node}", argv=argv))
+        reply = self.ask(f"node/{node}", *argv)
         assert reply.exit_code == 0, (argv, reply.stderr)
         return reply.text
+
+    def captured(self, traffic, seconds=4):
+        """Frames of packets and taps of both nodes, while `traffic` goes on; and what it gave."""
+        words = f"timeout -s INT {seconds} tcpdump -i any -n -U -s 192 -w - icmp or tcp or port 8472"
+        links = node.links(self.now)
+        with ThreadPoolExecutor(2) as pool:
+            taps = {n: pool.submit(self.ask, f"node/{n}", *words.split()) for n in ("node-1", "node-2")}
+            time.sleep(1)
+            asked = traffic()
+        frames = []
+        for name, tap in taps.items():
+            own = links.loc[links["node"] == name, ["ifindex", "interface"]]
+            frame = pcap.packets(tap.result().stdout).merge(own, on="ifindex", how="left")
+            frames.append(frame.assign(tap="node", node=name, pod=None, reply=tap.result().id))
+        where = pd.DataFrame([{"tap": "node", "node": name, "pod": None} for name in taps])
+        return pd.concat(frames, ignore_index=True), where, asked
+
+    def pod(self, app, on):
+        """Target and address of a pod with a label on a node."""
+        pods = kubernetes.pods(self.now)
+        row = pods[(pods["app"] == app) & (pods["node"] == on)].iloc[0]
+        container = {"frontend": "toolbox"}.get(app, app)
+        return f"pod/{row['namespace']}/{row['pod']}/{container}", row["pod_ip"]
+
+    def ping(self, target, ip):
+        return self.ask(target, "ping", "-c", "1", "-W", "1", ip).exit_code == 0
+
+    def fetch(self, target, ip, port=80):
+        """Who asked, and what for: as `differences` takes it; empty where no connection was made."""
+        url = f"http://{ip}:{port}/"
+        reply = self.ask(
+            target, "curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", "1", url
+        )
+        if reply.exit_code != 0:
+            return {}
+        made = curl.transfers(reply.stdout).iloc[0]
+        return {("tcp", made["local_ip"], int(made["local_port"])): (ip, port)}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +129,80 @@ def test_every_flow_of_a_live_lab_goes_as_predicted(labs, topology):
     assert audit(now)["state"].eq("matching").all()
 
 
+def services_address(lab):
+    rows = model(lab.now).world.services
+    return next(row["cluster_ip"] for row in rows if row["service"] == "backend-service")
+
+
+def every_way(lab, service):
+    """Pings and fetches between pods and nodes, to a Service, to a pod's own Service, to nobody."""
+    (front, front_ip), (back, near), (_, far) = (
+        lab.pod("frontend", "node-1"), lab.pod("backend", "node-1"), lab.pod("backend", "node-2")
+    )  # fmt: skip
+    here, other = "node/node-1", model(lab.now).world.machines["node-2"].ip
+    for target, ip in (
+        (here, near),
+        (here, far),
+        (here, other),
+        (front, other),
+        (front, near),
+        (front, front_ip),
+    ):
+        assert lab.ping(target, ip), (target, ip)
+    assert not lab.ping(front, "192.0.2.1")
+    asked = {}
+    for target, ip in (
+        [(here, service)] * 3 + [(back, service)] * 4 + [(front, service)] * 2 + [(front, far), (here, near)]
+    ):
+        found = lab.fetch(target, ip)
+        assert found, (target, ip)
+        asked |= found
+    lab.fetch(front, other, 9)
+    return asked
+
+
+@pytest.mark.parametrize("topology", LABS)
+def test_every_kind_of_way_goes_as_predicted(labs, topology):
+    lab = labs(topology)
+    now, service = lab.now, services_address(lab)
+    packets, taps, asked = lab.captured(lambda: every_way(lab, service), seconds=5)
+    found = compare(model(now), packets, kubernetes.pods(now), taps, asked)
+    assert found["agrees"].all(), found.loc[~found["agrees"].fillna(value=False)].iloc[0].to_dict()
+    flows = found.drop_duplicates("flow")
+    assert flows["flow"].str.startswith("tcp").sum() >= 12
+    assert flows["flow"].str.startswith("icmp").sum() >= 6  # one that asks itself is seen nowhere
+    assert flows["asked"].eq(f"{service}:80").sum() >= 6
+
+
+def test_a_node_port_goes_as_predicted(labs):
+    lab = labs("vxlan")
+    chain = next(line.split()[-1] for line in lab.run("node-2", "iptables-save", "-t", "nat").splitlines()
+                 if line.startswith("-A KUBE-SERVICES") and '"cni-lab/backend-service ' in line)  # fmt: skip
+    match = ("-p", "tcp", "-m", "tcp", "--dport", "30080")
+    rules = [("KUBE-NODEPORTS", *match, "-j", "KUBE-MARK-MASQ"), ("KUBE-NODEPORTS", *match, "-j", chain)]
+    for rule in rules:
+        lab.run("node-2", "iptables", "-t", "nat", "-A", *rule)
+    try:
+        now, (front, _) = lab.now, lab.pod("frontend", "node-1")
+        other = model(now).world.machines["node-2"].ip
+
+        def traffic():
+            return (
+                lab.fetch(front, other, 30080)
+                | lab.fetch(front, other, 30080)
+                | lab.fetch("node/node-1", other, 30080)
+            )
+
+        packets, taps, asked = lab.captured(traffic)
+        found = compare(model(now), packets, kubernetes.pods(now), taps, asked)
+        assert found["agrees"].all(), found.loc[~found["agrees"].fillna(value=False)].iloc[0].to_dict()
+        assert set(found["asked"]) == {f"{other}:30080"}
+        assert found["flow"].nunique() == len(asked) == 3
+    finally:
+        for rule in rules:
+            lab.run("node-2", "iptables", "-t", "nat", "-D", *rule)
+
+
 def route_to_other(lab):
     """Node, its route to the pods of the other, and how it is put back."""
     rows = json.loads(lab.run("node-1", "ip", "-j", "route", "show"))
@@ -104,8 +225,8 @@ def test_a_route_that_was_removed_is_found_and_named(labs):
         bad = entries[entries["state"] != "matching"]
         assert set(zip(bad["node"], bad["kind"], bad["state"], strict=True)) == {("node-1", "route", "wrong")}
         # packets captured now do not go as the state of before predicted
-        stale = held_against(before, broken)
-        row = wrong(stale)[wrong(stale)["device"].eq("flannel.1")].iloc[0]
+        stale = pinged(lab, before)
+        row = stale[stale["device"].eq("flannel.1")].iloc[0]
         assert (row["node"], row["differs_in"]) == ("node-1", "not seen")
         assert "10.244.1.0/24 via" in row["rests_on"]
     finally:
@@ -113,16 +234,24 @@ def test_a_route_that_was_removed_is_found_and_named(labs):
     assert audit(lab.now)["state"].eq("matching").all()
 
 
-def held_against(before, now):
-    """What is captured now, against what the state of another time predicts."""
-    from labkit.analysis.paths.differences import differences as compare  # noqa: PLC0415
-    from labkit.collect import captures, kubernetes  # noqa: PLC0415
-    from labkit.explain import model  # noqa: PLC0415
-    from labkit.explain.verify import _fetches, _questions  # noqa: PLC0415
+def pinged(lab, before):
+    """A ping to the other node that is captured now, against what the state of another time predicts."""
+    (front, _), (_, far) = lab.pod("frontend", "node-1"), lab.pod("backend", "node-2")
+    packets, taps, answered = lab.captured(lambda: lab.ping(front, far), seconds=3)
+    assert not answered
+    return wrong(compare(model(before), packets, kubernetes.pods(before), taps))
 
-    packets = captures.packets(now)
-    asked = {**_questions(now, packets), **_fetches(now)}
-    return compare(model(before), packets, kubernetes.pods(now), captures.taps(now), asked)
+
+def fetched(lab, before, times=16):
+    """The same of fetches of a Service: so many that one comes to either backend."""
+    (front, _), service = lab.pod("frontend", "node-1"), services_address(lab)
+
+    def traffic():
+        with ThreadPoolExecutor(times) as pool:
+            list(pool.map(lambda _: lab.fetch(front, service), range(times)))
+
+    packets, taps, _ = lab.captured(traffic)
+    return wrong(compare(model(before), packets, kubernetes.pods(before), taps))
 
 
 def test_a_forwarding_entry_that_leads_nowhere_is_found_and_named(labs):
@@ -143,7 +272,7 @@ def test_a_forwarding_entry_that_leads_nowhere_is_found_and_named(labs):
         tunnels = entries[(entries["kind"] == "tunnel") & (entries["state"] != "matching")]
         assert set(tunnels["state"]) == {"missing", "stale"}
         assert tunnels["node"].eq("node-1").all()
-        bad = wrong(held_against(before, broken))
+        bad = pinged(lab, before)
         assert bad["rests_on"].str.contains("dst 10.224.0.5", na=False).any()
     finally:
         lab.run("node-1", *entry, "10.224.0.5")
@@ -170,7 +299,7 @@ def test_a_stale_backend_in_the_rules_is_found_and_named(labs):
             zip(bad["node"], bad["kind"], bad["state"], strict=True)
         )
         assert bad["programmed"].eq(stale).any()
-        row = wrong(held_against(before, broken))
+        row = fetched(lab, before)
         row = row[row["differs_in"].eq("backend")].iloc[0]
         assert stale.partition(":")[0] in row["observed"]
         assert "KUBE-SVC-" in row["rests_on"]
@@ -209,7 +338,7 @@ def test_a_stale_backend_in_a_map_is_found_and_named(labs):
         assert set(zip(bad["node"], bad["kind"], bad["state"], strict=True)) == {
             ("node-1", "eBPF maps", "stale"), ("node-1", "eBPF maps", "missing")
         }  # fmt: skip
-        row = wrong(held_against(before, broken))
+        row = fetched(lab, before)
         row = row[row["differs_in"].eq("backend")].iloc[0]
         assert stale in row["observed"]
         assert "service" in row["rests_on"]

@@ -51,9 +51,16 @@ class Asked:
 
     addresses: Mapping[tuple[str, str, int | None], tuple[str, int | None]]
 
-    def of(self, flow: Flow) -> tuple[str, int | None]:
-        key = (flow.protocol, flow.client, flow.client_port)
-        return self.addresses.get(key, (flow.asked, flow.port))
+    def of(self, flow: Flow) -> tuple[str, str, int | None]:
+        """The client, and the address and port that it asked for.
+
+        A client whose packets are masqueraded before any device sees them is known by its answers.
+        """
+        answered = ((flow.protocol, s.dst, s.dport) for s in flow.answers)
+        for key in ((flow.protocol, flow.client, flow.client_port), *answered):
+            if key in self.addresses:
+                return key[1], *self.addresses[key]
+        return flow.client, flow.asked, flow.port
 
 
 def differences(
@@ -74,12 +81,12 @@ def differences(
     return PATH_DIFFERENCES.frame(rows)
 
 
-def _of_flow(model: Model, flow: Flow, asked: tuple[str, int | None], tapped: set[str]) -> Iterator[Row]:
-    ip, port = asked
+def _of_flow(model: Model, flow: Flow, asked: tuple[str, str, int | None], tapped: set[str]) -> Iterator[Row]:
+    client, ip, port = asked
     common = {"flow": flow.name, "asked": ip if port is None else f"{ip}:{port}"}
-    begin = source(model.world, flow.client)
+    begin = source(model.world, client)
     if begin.kind == "outside":
-        yield _unmodelled(flow, common, f"no pod and no node has the client's address {flow.client}")
+        yield _unmodelled(flow, common, f"no pod and no node has the client's address {client}")
         return
     ways = list(model.walks(begin, destination(model.world, ip, begin), flow.protocol, port))
     reached = {sighting.dst for sighting in flow.requests}
@@ -90,7 +97,7 @@ def _of_flow(model: Model, flow: Flow, asked: tuple[str, int | None], tapped: se
         yield _other_backend(flow, common, ends, final, forth)
         return
     yield from _compared(common, "1 request", forth, flow.requests, tapped)
-    if back is not None or flow.answers:
+    if flow.answers or (back is not None and forth.end != "leaves"):  # whether others answer is not known
         known = back if back is not None or forth.end != "inconclusive" else forth._replace(hops=())
         yield from _compared(common, "2 answer", known, flow.answers, tapped)
 

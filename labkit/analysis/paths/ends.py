@@ -84,7 +84,13 @@ def _address(world: World, name: str) -> End | None:
         return End("service", f"{service['namespace']}/{service['service']}", ip, service)
     if node is not None:
         return End("node", node, ip)
-    return End("outside", ip, ip)
+    own = [name for name, machine in world.machines.items() if _is_of(machine.addresses.get(ip))]
+    return End("node", own[0], ip) if len(own) == 1 else End("outside", ip, ip)
+
+
+def _is_of(row: Row | None) -> bool:
+    """Whether an address is one that others can ask, and not each node's own (127.0.0.1, fe80::…)."""
+    return row is not None and row["scope"] == "global"
 
 
 def _machine_or_pod(world: World, name: str, sender: End | None) -> End | None:

@@ -26,9 +26,8 @@ COMING, GOING = ("PREROUTING", "OUTPUT"), ("POSTROUTING", "INPUT")
 
 def comes(walk: Walk, machine: Machine) -> Walk:
     """The walk with what the node's connection tracking makes of a packet that comes to it."""
-    entry = walk.tracked.get(machine.name)
-    walk = walk._replace(came=walk.packet.ends)
-    if entry is not None and entry.answers(walk.packet):
+    walk = walk._replace(came=walk.packet.ends, answers=walk.known(machine.name))
+    if walk.answers is not None:
         return walk.with_packet(state="ESTABLISHED")
     return walk.with_packet(state="NEW" if walk.packet.opens else "INVALID")
 
@@ -39,12 +38,12 @@ def leaves(walk: Walk, machine: Machine) -> Walk:
         return walk
     translated = (row for row in walk.hops if row["node"] == machine.name and row["verdict"] == "translated")
     entry = Entry(walk.came, walk.packet.ends, replies(*translated))
-    return walk._replace(tracked={**walk.tracked, machine.name: entry})
+    return walk.remembered(machine.name, entry)
 
 
-def _translations(walk: Walk, machine: Machine) -> frozenset[str]:
+def _translations(walk: Walk) -> frozenset[str]:
     """What the node did to this connection so far, by the names of `--ctstate`."""
-    entry = walk.tracked.get(machine.name)
+    entry = walk.answers
     before, now = (entry.first, entry.now) if entry else (walk.came or walk.packet.ends, walk.packet.ends)
     changed = {"SNAT": before[:2] != now[:2], "DNAT": before[2:] != now[2:]}
     return frozenset(name for name, holds in changed.items() if holds)
@@ -56,7 +55,7 @@ def at_hook(
     """Every way of a packet through one hook; a walk that ends there has its `end`."""
     if hook in COMING:
         walk = comes(walk, machine)
-    devices = Devices(incoming, outgoing, machine.address_type, _translations(walk, machine))
+    devices = Devices(incoming, outgoing, machine.address_type, _translations(walk))
     rules = machine.rules.get(walk.packet.family)
     if rules is None:
         reason = f"the rules of iptables of family {walk.packet.family} were not read"
@@ -187,7 +186,7 @@ def _own_address(machine: Machine, device: str | None, packet: Packet) -> str | 
 
 def _by_conntrack(walk: Walk, machine: Machine, hook: str) -> Walk:
     """What connection tracking gives an answer back: its destination when it comes, its source when it goes."""
-    entry = walk.tracked.get(machine.name)
+    entry = walk.answers
     if walk.packet.state != "ESTABLISHED" or entry is None:
         return walk
     src, sport, dst, dport = entry.first

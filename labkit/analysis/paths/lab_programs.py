@@ -58,7 +58,8 @@ class LabPrograms:
     def _from_pod(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk]:
         pod = walk.packet.src
         if walk.packet.dst == HAIRPIN:
-            yield self._turned(self._to_itself(walk, machine), machine, device)
+            back = self._to_itself(walk, machine)
+            yield back if back.end else self._turned(back, machine, device)
             return
         if not walk.packet.opens:
             walk = self._given_back(walk, machine, "node")
@@ -82,7 +83,9 @@ class LabPrograms:
     @staticmethod
     def _to_itself(walk: Walk, machine: Machine) -> Walk:
         """A pod's answer to itself: from the Service, to the address that asked."""
-        entry = walk.tracked[f"{machine.name} pod lb"]
+        entry = walk.known(f"{machine.name} pod lb")
+        if entry is None:
+            return ended(walk, machine.name, "conntrack", "dropped", f"nobody asked from {HAIRPIN}")
         src, sport, dst, dport = entry.first
         what = f"{walk.packet.src} to {HAIRPIN} becomes {dst} to {src} again"
         walk = walk.with_packet(src=dst, sport=dport, dst=src, dport=sport)
@@ -142,8 +145,9 @@ class LabPrograms:
             src = HAIRPIN if row["backend_ip"] == asked.src else asked.src
             chosen = walk.with_packet(src=src, dst=row["backend_ip"], dport=row["backend_port"])
             entry = Entry(asked.ends, chosen.packet.ends, replies(found, row))
-            tracked = {**walk.tracked, f"{machine.name} {by} lb": entry}
-            chosen = chosen._replace(chance=walk.chance / len(slots), tracked=tracked)
+            chosen = chosen._replace(chance=walk.chance / len(slots)).remembered(
+                f"{machine.name} {by} lb", entry
+            )
             said = f"{asked.dst}:{asked.dport} becomes {row['backend_ip']}:{row['backend_port']}"
             yield chosen.then(
                 hop(chosen, machine.name, "service", said, verdict="translated", note=note,
@@ -154,8 +158,8 @@ class LabPrograms:
     @staticmethod
     def _given_back(walk: Walk, machine: Machine, by: str) -> Walk:
         """An answer with the address that its client asked."""
-        entry = walk.tracked.get(f"{machine.name} {by} lb")
-        if entry is None or walk.packet.opens or not entry.answers(walk.packet):
+        entry = walk.known(f"{machine.name} {by} lb")
+        if entry is None or walk.packet.opens:
             return walk
         _, _, dst, dport = entry.first
         what = f"source {walk.packet.src} becomes {dst} again"

@@ -1,8 +1,8 @@
 """What captures saw of each flow: which addresses, at which device, with which time to live.
 
-A packet is known again at the next device by what no hop changes: of ICMP the echo's type, identifier and
-number, of TCP sequence and acknowledgement number and flags, of UDP the name asked for; and of all the
-IP identification and length. A flow is a ping, a connection or a question, with both its directions; it is
+A packet is known again at the next device by what no hop changes: of ICMP the echo's type and number (its
+identifier is a port to NAT), of TCP sequence and acknowledgement number and flags, of UDP the name asked for;
+and of all the IP identification and length. A flow is a ping, a connection or a question, with both its directions; it is
 told by its client, as its opening packet left it.
 """
 
@@ -109,7 +109,7 @@ def _identity(row: Row) -> tuple[Any, ...]:
         return (*always, row["seq"], row["ack"], row["tcp_flags"])
     if row["protocol"] == "udp":
         return (*always, row["dns_name"], max(row["src_port"] or 0, row["dst_port"] or 0))
-    return (*always, row["icmp_type"], row["icmp_id"], row["icmp_seq"])
+    return (*always, row["icmp_type"], row["icmp_seq"])
 
 
 def _direction(row: Row, own: dict[str, str]) -> str:

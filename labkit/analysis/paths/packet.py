@@ -103,8 +103,10 @@ class Walk(NamedTuple):
     packet: Packet
     chance: float = 1.0
     hops: tuple[dict[str, Any], ...] = ()
-    #: Connections that nodes remember, by node; never changed, but made anew.
-    tracked: Mapping[str, Entry] = MappingProxyType({})
+    #: Connections that are remembered, by who remembers them; never changed, but made anew.
+    tracked: Mapping[str, tuple[Entry, ...]] = MappingProxyType({})
+    #: The connection that the packet answers, on the node that it is on.
+    answers: Entry | None = None
     #: What the packet carried when it came to the node that it is on.
     came: tuple[str, int | None, str, int | None] | None = None
     #: delivered, dropped, rejected, leaves or inconclusive; None while it is under way.
@@ -120,3 +122,11 @@ class Walk(NamedTuple):
 
     def then(self, hop: dict[str, Any], **changes: Any) -> Walk:  # noqa: ANN401  (fields of Walk)
         return self._replace(hops=(*self.hops, hop), **changes)
+
+    def remembered(self, by: str, entry: Entry) -> Walk:
+        """The walk with one more connection that is tracked there."""
+        return self._replace(tracked={**self.tracked, by: (*self.tracked.get(by, ()), entry)})
+
+    def known(self, by: str) -> Entry | None:
+        """The connection that is tracked there and that the packet answers."""
+        return next((entry for entry in self.tracked.get(by, ()) if entry.answers(self.packet)), None)

@@ -110,7 +110,7 @@ class Programs:
                             **{**more, "note": f"not modelled: {alone}"})  # fmt: skip
                 continue
             entry = Entry(asked.ends, chosen.packet.ends, more["reply"])
-            chosen = chosen._replace(tracked={**chosen.tracked, f"{machine.name} lb": entry})
+            chosen = chosen.remembered(f"{machine.name} lb", entry)
             what = f"{asked.dst}:{asked.dport} becomes {backend[0]}:{backend[1]}"
             yield chosen.then(hop(chosen, machine.name, "service", what, verdict="translated", **more))
 
@@ -126,14 +126,14 @@ class Programs:
             yield ended(walk, machine.name, "policy", verdict, said, **more)
             return
         entry = Entry(walk.packet.ends, walk.packet.ends, more["reply"])
-        walk = walk._replace(tracked={**walk.tracked, _passing(machine, endpoint, direction): entry})
+        walk = walk.remembered(_passing(machine, endpoint, direction), entry)
         yield walk.then(hop(walk, machine.name, "policy", said, **more))
 
     @staticmethod
     def _let_through(walk: Walk, machine: Machine, endpoint: Row, direction: str) -> Walk:
         """An answer, for which the endpoint's policy is not asked: its request passed in the other direction."""
         other = "ingress" if direction == "egress" else "egress"
-        entry = walk.tracked.get(_passing(machine, endpoint, other))
+        entry = walk.known(_passing(machine, endpoint, other))
         number = endpoint["endpoint"]
         said = f"an answer of a tracked connection: the {direction} policy of endpoint {number} is not asked"
         rests = f"{entry.shown}, let through by the {other} policy" if entry else f"endpoint {number}"
@@ -142,8 +142,8 @@ class Programs:
 
     @staticmethod
     def _given_back(walk: Walk, machine: Machine, direction: str) -> Walk:
-        entry = walk.tracked.get(f"{machine.name} lb")
-        if direction != "ingress" or entry is None or not entry.answers(walk.packet):
+        entry = walk.known(f"{machine.name} lb")
+        if direction != "ingress" or entry is None:
             return walk
         _, _, dst, dport = entry.first
         what = f"source {walk.packet.src} becomes {dst} again"
@@ -232,7 +232,7 @@ class Programs:
         else:
             walk = walk.with_packet(src=machine.ip, sport=None)
             entry = Entry(packet.ends, walk.packet.ends, replies(status))
-            walk = walk._replace(tracked={**walk.tracked, f"{machine.name} snat": entry})
+            walk = walk.remembered(f"{machine.name} snat", entry)
             said = f"{packet.src} becomes {machine.ip}"
             yield walk.then(hop(walk, machine.name, "masquerade", said, device=device, verdict="translated",
                                 rests_on=f"masquerading BPF, but for {kept}", reply=replies(status)))  # fmt: skip
@@ -242,8 +242,8 @@ class Programs:
                             reply=replies(status, cached)))  # fmt: skip
 
     def _from_netdev(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk]:
-        entry = walk.tracked.get(f"{machine.name} snat")
-        if entry is not None and not walk.packet.opens and walk.packet.dst == entry.now[0]:
+        entry = walk.known(f"{machine.name} snat")
+        if entry is not None and not walk.packet.opens:
             before = walk.packet.dst
             walk = walk.with_packet(dst=entry.first[0], dport=entry.first[1])
             what = f"destination {before} becomes {walk.packet.dst} again"

@@ -1,5 +1,6 @@
 """Paths on an arm with Cilium, as recorded and as its agents could be configured otherwise."""
 
+import pandas as pd
 import pytest
 
 from labkit.analysis.paths import Model
@@ -7,6 +8,7 @@ from labkit.collect import cilium
 from tests.analysis.paths.states import devices, leaves, model, of_way, state
 from tests.conftest import arm
 
+ANY = "0.0.0.0"  # noqa: S104  (a key of a map)
 FRONTEND, NEAR, FAR = "app-frontend-7674669fd8-xqrjn", "10.245.0.165", "10.245.1.206"
 
 
@@ -105,8 +107,6 @@ def test_in_tunnel_mode_the_ipcache_names_the_far_end():
         peer=None,
         mac=None,
     )
-    import pandas as pd  # noqa: PLC0415
-
     found = status(routing="Tunnel").changed(links=pd.concat([links, device.astype(links.dtypes)]))
     hops = Model(found).explain(FRONTEND, FAR)
     tunnel = of_way(hops).set_index("place").loc["tunnel"]
@@ -151,3 +151,32 @@ def test_an_l7_proxy_is_not_modelled():
     entries = state("cilium").frames["policy_map"].assign(proxy_port=15001)
     last = of_way(Model(state("cilium").changed(policy_map=entries)).explain(FRONTEND, NEAR)).iloc[-1]
     assert (last["verdict"], last["note"]) == ("inconclusive", "not modelled: the L7 proxy at port 15001")
+
+
+def with_node_port(found):
+    """The state with a NodePort of the Service, as the agents write it for any address of a node."""
+    slots = found.frames["lb_map"]
+    mine = slots[(slots["frontend_ip"] == "10.0.234.81") & (slots["port"] == 80)]
+    return found.changed(lb_map=pd.concat([slots, mine.assign(frontend_ip=ANY, port=30080)]))
+
+
+def test_a_socket_translates_a_node_port_by_any_nodes_address():
+    found = with_node_port(state("cilium"))
+    for sender, node in ((FRONTEND, "cilium-node-1"), ("cilium-node-0", "cilium-node-0")):
+        hops = Model(found).explain(sender, f"{node}:30080")
+        assert leaves(hops) == [(0.5, "delivered"), (0.5, "delivered")]
+        asked = hops[(hops["place"] == "socket") & hops["way"].str.startswith("1")]
+        assert set(asked["dst_ip"]) == {NEAR, FAR}
+
+
+def test_a_node_port_from_outside_is_not_modelled():
+    last = of_way(Model(with_node_port(state("cilium"))).explain("192.0.2.7", "cilium-node-1:30080")).iloc[-1]
+    assert (last["verdict"], last["place"]) == ("inconclusive", "service")
+
+
+def test_a_pod_that_is_its_own_backend_asks_by_lo_or_is_not_modelled():
+    by_socket = model("cilium").explain("app=backend", "backend-service")
+    alone = by_socket[by_socket["branch"] == 0]
+    assert alone.loc[alone["place"] == "routing", "device"].tolist() == ["lo", "lo"]
+    by_program = Model(status(socket_lb_coverage="Hostns-only")).explain("app=backend", "backend-service")
+    assert {verdict for _, verdict in leaves(by_program)} == {"inconclusive", "delivered"}

@@ -159,6 +159,20 @@ def test_a_node_port_leads_by_kube_ext_and_masquerades():
         assert of_way(hops, "2", branch).iloc[-1]["src_ip"] == "10.240.0.5"
 
 
+def test_a_connection_that_crosses_a_node_twice_is_tracked_there_twice():
+    """From a pod to a NodePort of the other node, whose backend is beside the client: in, out, and in again."""
+    mine = node_port("overlay-vxlan", "vxlan-node-1", "[0:0] -A KUBE-POSTROUTING -m comment")
+    hops = mine.explain(FRONTEND, "vxlan-node-1:30080")
+    assert leaves(hops) == [(0.5, "delivered"), (0.5, "delivered")]
+    near = of_way(hops, branch=0)
+    assert list(near["node"].dropna().drop_duplicates()) == ["vxlan-node-0", "vxlan-node-1"]
+    assert near["node"].iloc[-1] == "vxlan-node-0"
+    back = of_way(hops, "2", branch=0)
+    assert back["verdict"].eq("translated").sum() == 3
+    last = back.iloc[-1]
+    assert (last["src_ip"], last["dst_ip"], last["verdict"]) == ("10.240.0.5", "10.244.0.4", "delivered")
+
+
 def test_a_service_without_endpoints_is_rejected():
     rule = (
         '[0:0] -A KUBE-SERVICES -d 10.0.99.9/32 -p tcp -m comment --comment "cni-lab/empty has no endpoints"'
