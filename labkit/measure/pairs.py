@@ -35,6 +35,8 @@ class Pair:
     cluster_ips: Mapping[str, str]
     node_ports: Mapping[tuple[str, str, int], int]
     node_ips: Mapping[str, str]
+    #: Boot ids by node: nodes with the same one share a kernel.
+    boots: Mapping[str, str]
 
     @property
     def nodes(self) -> tuple[str, str]:
@@ -69,8 +71,8 @@ def pairs(cluster: Cluster, count: int) -> list[Pair]:
         for one in pods.values()
         if (one["metadata"].get("labels") or {}).get("app") == "measure-host"
     }
-    addresses = {one["metadata"]["name"]: _node_ip(one) for one in _items(cluster, "/api/v1/nodes")}
-    return [_pair(cluster, letter, pods, services, hosts, addresses) for letter in ascii_lowercase[:count]]
+    nodes = {one["metadata"]["name"]: one for one in _items(cluster, "/api/v1/nodes")}
+    return [_pair(cluster, letter, pods, services, hosts, nodes) for letter in ascii_lowercase[:count]]
 
 
 def _pair(
@@ -79,7 +81,7 @@ def _pair(
     pods: Mapping[str, Any],
     services: Mapping[str, Any],
     hosts: Mapping[str, str],
-    addresses: Mapping[str, str],
+    nodes: Mapping[str, Any],
 ) -> Pair:
     names = {role: f"measure-{role}-{letter}" for role in ("client", "near", "far")}
     if gone := [name for name in names.values() if name not in pods]:
@@ -107,7 +109,8 @@ def _pair(
             for place, one in found.items()
             for port in one["spec"]["ports"]
         },
-        node_ips={place: addresses[node[role]] for place, role in role_of.items()},
+        node_ips={place: _node_ip(nodes[node[role]]) for place, role in role_of.items()},
+        boots={name: nodes[name]["status"]["nodeInfo"]["bootID"] for name in (node["client"], node["far"])},
     )
 
 

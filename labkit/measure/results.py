@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labkit.collect import kubernetes
 from labkit.collect.gather import NODE, Collector, collects, stack
 from labkit.collect.performance import BOOT_ID
 from labkit.errors import ParseError
@@ -173,8 +172,6 @@ def cpu_times(cluster: Cluster) -> pd.DataFrame:
 
 
 def _readings(cluster: Cluster) -> Iterator[tuple[Reply, dict[str, object]]]:
-    nodes = kubernetes.nodes(cluster.at("baseline"))
-    boots = dict(zip(nodes["node"], nodes["boot_id"], strict=True))
     for trial in (t for t in replies(cluster) if not t.turn.warm_up):
         about = {
             "repetition": trial.turn.n,
@@ -184,4 +181,4 @@ def _readings(cluster: Cluster) -> Iterator[tuple[Reply, dict[str, object]]]:
         for when, readings in (("before", trial.before), ("after", trial.after)):
             for reply in readings:
                 node = reply.request.subject.removeprefix("node/")
-                yield reply, {**about, "when": when, "node": node, "boot_id": boots[node]}
+                yield reply, {**about, "when": when, "node": node, "boot_id": trial.pair.boots[node]}
