@@ -64,7 +64,7 @@ def _crossings(seen: pd.DataFrame) -> pd.DataFrame:
     left = seen[seen["node"] == seen["src"]].groupby(by, sort=False)["time"].max().rename("left")
     came = seen[seen["node"] == seen["dst"]].groupby(by, sort=False)["time"].min().rename("came")
     both = pd.concat([left, came], axis=1, join="inner").reset_index()
-    return both.assign(us=(both["came"] - both["left"]).dt.total_seconds() * 1e6)
+    return both.assign(us=(both["came"] - both["left"]).dt.as_unit("us").astype("int64"))
 
 
 def _pairs(crossings: pd.DataFrame, boots: dict[str, str]) -> Iterator[dict[str, Any]]:

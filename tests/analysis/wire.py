@@ -1,5 +1,7 @@
 """Captures of ways that no recording has: packets that scapy builds, seen at taps that a test names."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from scapy.contrib.geneve import GENEVE
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -67,3 +69,10 @@ def seen(*sightings: tuple[str, str, IP]) -> pd.DataFrame:
     found = pd.concat(rows, ignore_index=True)
     texts = ("tap", "node", "pod", "interface", "device", "reply")
     return found.astype(dict.fromkeys(texts, "str"))
+
+
+def at(found: pd.DataFrame, us: Sequence[float]) -> pd.DataFrame:
+    """The sightings at these microseconds, each by the clock of its own machine."""
+    begun = pd.Timestamp("2026-11-24", tz="UTC")
+    times = [begun + pd.Timedelta(microseconds=one) for one in us]
+    return found.assign(time=pd.Series(times, index=found.index).astype("datetime64[us, UTC]"))
