@@ -30,7 +30,7 @@ def iperf3_reply():
 
 def pod(name, app, node, ip):
     meta = {"name": name, "namespace": "cni-lab", "labels": {"app": app}}
-    return {"metadata": meta, "spec": {"nodeName": node}, "status": {"podIP": ip}}
+    return {"metadata": meta, "spec": {"nodeName": node, "containers": []}, "status": {"podIP": ip}}
 
 
 def service(name, ip):
