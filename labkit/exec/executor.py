@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from labkit.exec.request import Reply, Request
 
-__all__ = ["Executor", "Listener"]
+__all__ = ["Executor", "Listener", "Watcher"]
 
 
 class Executor(Protocol):
@@ -25,6 +25,14 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Free what it holds. Closing twice is no error."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """An executor that tells when something of a list changes: whoever waits for that need not ask so often."""
+
+    def await_change(self, path: str, since: str, seconds: float) -> None:
+        """Return when the list has changed after this resource version, or this time has passed."""
 
 
 @runtime_checkable

@@ -36,6 +36,8 @@ __all__ = ["Live"]
 
 #: How long the API server is asked again at the start, and about what a cut socket left running.
 HASTY_S = 5.0
+#: How long to wait when a watch was cut, before the list is asked for.
+LOST_S = 0.5
 
 
 class Live:
@@ -121,6 +123,19 @@ class Live:
     def wait(self, seconds: float) -> None:
         """Time passes."""
         time.sleep(seconds)
+
+    def await_change(self, path: str, since: str, seconds: float) -> None:
+        """Watch a list until it changes. Where it cannot be watched, time passes: it may have changed."""
+        end = time.monotonic() + seconds
+        try:
+            for event in self._hasty.watch(path, since, Read(step="", path=path), seconds):
+                if event["type"] != "BOOKMARK":
+                    return
+        except ConnectionLost:
+            time.sleep(max(0.0, min(LOST_S, end - time.monotonic())))
+        except ApiError as error:
+            if error.status != 410:  # too old: there is something new
+                time.sleep(max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """End the commands that still run, there too, and forget the credentials."""

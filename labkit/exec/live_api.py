@@ -86,9 +86,11 @@ class Api:
         query = f"{path}?fieldManager=labkit&force=true"
         return self._until_answered("PATCH", query, request, body=manifest, content=APPLY)
 
-    def delete(self, path: str, propagation: str, request: Request) -> bytes:
-        """DELETE one object."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+    def delete(self, path: str, propagation: str, request: Request, uid: str = "") -> bytes:
+        """DELETE one object; with `uid` only that one, and not another that has its name meanwhile (status 409)."""
+        body: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if uid:
+            body["preconditions"] = {"uid": uid}
         return self._until_answered("DELETE", path, request, body=body)
 
     def post(self, path: str, body: Mapping[str, Any], request: Request) -> dict[str, Any]:

@@ -73,11 +73,12 @@ class Objects:
         objects = _manifest(request)
         spaces = [one for one in objects if one["kind"] == "Namespace"]
         rest = [one for one in objects if one["kind"] != "Namespace"]
-        for space in spaces:
-            self._own(space, request)
+        known = {id(space): self._own(space, request) for space in spaces}
         self._check(rest, request)
-        uids = dict(zip(map(id, rest), _at_once(lambda one: self._delete(one, request), rest), strict=True))
-        uids |= {id(space): self._delete(space, request) for space in spaces}
+        known |= {id(one): str(one["metadata"].get("uid", "")) for one in rest}
+        gone = _at_once(lambda one: self._delete(one, request, known[id(one)]), rest)
+        uids = dict(zip(map(id, rest), gone, strict=True))
+        uids |= {id(space): self._delete(space, request, known[id(space)]) for space in spaces}
         deleted = [one for one in objects if uids[id(one)]]
         lines = "".join(f'{_called(one)} "{_name(one)}" deleted\n' for one in deleted)
         left = self._until_gone({uids[id(one)]: one for one in deleted}, request, limit_s)
@@ -97,14 +98,20 @@ class Objects:
             else:
                 return
 
-    def _delete(self, one: Object, request: Request) -> str:
-        """The uid of what is being deleted; empty where there is no such object."""
+    def _delete(self, one: Object, request: Request, uid: str) -> str:
+        """The uid of what is being deleted; empty where there is no such object. `uid` is the one that is meant, if known."""
         how = "Foreground" if one["kind"] in WITH_PODS else "Background"
         try:
-            told = json.loads(self._api.delete(self._path(one, request), how, request))
+            told = json.loads(self._api.delete(self._path(one, request), how, request, uid))
         except ApiError as error:
             if error.status == 404:
                 return ""
+            if error.status == 409 and "precondition" in str(error).lower():
+                raise OwnershipError(
+                    f"{one['kind']}/{_name(one)} is another now than was looked at; it stays"
+                ) from None
+            if error.status == 409 and uid:
+                return uid  # a namespace that is being emptied already (before Kubernetes 1.26)
             raise
         return str(told.get("details", {}).get("uid") or told["metadata"]["uid"])
 
@@ -148,11 +155,15 @@ class Objects:
             if space is None or not _is_ours(space):
                 raise OwnershipError(_not_ours(name))
 
-    def _own(self, space: Object, request: Request) -> None:
-        """Refuse a namespace that exists without labkit's label, and one that would be made without it."""
+    def _own(self, space: Object, request: Request) -> str:
+        """The uid of a namespace, empty where there is none yet.
+
+        Refuses one that exists without labkit's label, and one that would be made without it.
+        """
         there = self._space(_name(space), request)
         if not (_is_ours(there) if there else request.kind == "delete" or _is_ours(space)):
             raise OwnershipError(_not_ours(_name(space)))
+        return str(there["metadata"]["uid"]) if there else ""
 
     def _space(self, name: str, request: Request) -> Object | None:
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from labkit.exec.executor import Executor
-    from labkit.exec.request import Delete
+    from labkit.exec.request import Delete, Reply
     from labkit.experiments.manifests import Object
 
 __all__ = ["CREATED_BY", "KINDS", "Leftover", "delete", "is_ours", "leftovers", "present", "remove"]
@@ -40,6 +40,7 @@ class Leftover:
     namespace: str
     name: str
     created_at: str
+    uid: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}" + ("" if self.kind == "Namespace" else f" in {self.namespace}")
@@ -91,13 +92,14 @@ def remove(inner: Executor, found: Iterable[Leftover], limits: Limits | None = N
     return sorted(map(str, going))
 
 
-def delete(executor: Executor, request: Delete) -> None:
+def delete(executor: Executor, request: Delete) -> Reply:
     """Send a deletion. Raises CommandError or TimeLimit where it did not go through."""
     reply = executor.run(request)
     if reply.exit_code is None:
         raise TimeLimit(reply)
     if reply.exit_code != 0:
         raise CommandError(reply)
+    return reply
 
 
 def present(view: View, names: Sequence[str] = ()) -> dict[str, Object]:
@@ -124,10 +126,13 @@ def _exists(inner: Executor, one: Leftover) -> bool:
 
 def _leftover(kind: str, namespace: str, one: Mapping[str, Any]) -> Leftover:
     metadata = one["metadata"]
-    return Leftover(kind, namespace, metadata["name"], metadata.get("creationTimestamp", ""))
+    return Leftover(
+        kind, namespace, metadata["name"], metadata.get("creationTimestamp", ""), metadata.get("uid", "")
+    )
 
 
 def _object(one: Leftover) -> Object:
     version = "v1" if one.kind == "Namespace" else KINDS[one.kind][0]
     place = {} if one.kind == "Namespace" else {"namespace": one.namespace}
-    return {"apiVersion": version, "kind": one.kind, "metadata": {"name": one.name, **place}}
+    which = {"uid": one.uid} if one.uid else {}
+    return {"apiVersion": version, "kind": one.kind, "metadata": {"name": one.name, **place, **which}}

@@ -43,6 +43,7 @@ def await_rollout(view: View, objects: Mapping[str, Object], limit_s: float) -> 
         limit_s,
         awaited="the workload's pods to run",
         why=lambda: _why(view),
+        watched=PODS,
     )
     _placed(view)
     return waited
@@ -56,7 +57,7 @@ def await_endpoints(view: View, objects: Mapping[str, Object], limit_s: float) -
         missing = sorted(wanted - _with_endpoints(view))
         return f"{len(missing)} of {len(wanted)} have none, such as {missing[0]}" if missing else ""
 
-    return until(view, lacking, limit_s, awaited="endpoints of the Services")
+    return until(view, lacking, limit_s, awaited="endpoints of the Services", watched=SLICES)
 
 
 def pod_ready(pod: Mapping[str, Any]) -> bool:

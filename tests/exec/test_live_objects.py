@@ -1,6 +1,8 @@
 """What the live executor changes in a cluster: only labkit's own, on clusters it may change."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -48,6 +50,24 @@ def test_deleting_waits_until_all_is_gone(kube, live):
     ]
     assert (reply.exit_code, reply.duration_s > 0.3) == (0, True)
     assert kube.store.get("Deployment", "cni-lab", "app") is None
+
+
+def test_what_has_taken_the_place_of_what_was_meant_stays(kube, live):
+    kube.store.apply(thing("Service", "web"))
+    meant = {**thing("Service", "web"), "metadata": kube.store.get("Service", "cni-lab", "web")["metadata"]}
+    kube.store.delete("Service", "cni-lab", "web")
+    kube.store.apply(thing("Service", "web"))
+    with pytest.raises(OwnershipError, match="Service/web is another now"):
+        live().run(change(Delete, meant))
+    assert kube.store.get("Service", "cni-lab", "web")
+
+
+def test_a_namespace_that_is_being_deleted_is_waited_for(kube, live):
+    message = "The system is ensuring all content is removed from this namespace"
+    kube.faults.add("DELETE /api/v1/namespaces/cni-lab$", nth=1, status=409, message=message)
+    threading.Timer(0.5, kube.store.delete, ["Namespace", "", "cni-lab"]).start()
+    reply = live().run(change(Delete, thing("Namespace", "cni-lab", namespace="")))
+    assert (reply.exit_code, reply.duration_s > 0.3) == (0, True)
 
 
 def test_what_does_not_go_is_named(kube, live):
@@ -119,3 +139,28 @@ def test_the_default_service_account_of_a_new_namespace_is_waited_for(kube, live
     kube.faults.add("PATCH .*/pods/y", status=403)
     with pytest.raises(ApiError, match="labkit doctor"):
         live().run(change(Apply, thing("Pod", "y")))
+
+
+def test_a_change_is_waited_for_by_watching(kube, live):
+    arm, pods = live(), "/api/v1/namespaces/cni-lab/pods"
+    since = str(kube.store.version)
+    begun = time.monotonic()
+    threading.Timer(0.3, kube.store.apply, [thing("Pod", "new")]).start()
+    arm.await_change(pods, since, 10)
+    assert 0.2 < time.monotonic() - begun < 3
+    arm.await_change(pods, since, 10)  # it has changed already
+    kube.store.compact()
+    arm.await_change(pods, since, 10)  # too old: it may have changed
+    assert time.monotonic() - begun < 3
+
+
+def test_what_cannot_be_watched_is_waited_for_all_the_same(kube, live):
+    arm, pods = live(), "/api/v1/namespaces/cni-lab/pods"
+    begun = time.monotonic()
+    arm.await_change(pods, str(kube.store.version), 1)  # nothing happens
+    kube.faults.add("GET .*/pods.*watch=true", nth=1, status=403)
+    arm.await_change(pods, str(kube.store.version), 0.5)
+    assert 1.4 < time.monotonic() - begun < 4
+    kube.faults.add("GET .*/pods.*watch=true", nth=1, drop=True)
+    arm.await_change(pods, str(kube.store.version), 10)
+    assert time.monotonic() - begun < 5

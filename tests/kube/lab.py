@@ -68,14 +68,18 @@ class Objects:
         self._change(Delete, {**one, "apiVersion": KINDS[kind].api_version, "kind": kind})
         return one
 
-    def events(self, kind, namespace, _since, limit_s):
-        """What went since the watch began, by looking again and again."""
+    def events(self, kind, namespace, since, limit_s):
+        """What changed since a version, and what went since the watch began, by looking again and again."""
         before = {one["metadata"]["uid"]: one for one in self.list(kind, namespace)[0]}
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
             now = {one["metadata"]["uid"]: one for one in self.list(kind, namespace)[0]}
             for uid in before.keys() - now.keys():
                 yield "DELETED", before[uid]
+            for one in now.values():
+                if int(one["metadata"]["resourceVersion"]) > since:
+                    yield "MODIFIED", one
+            since = max([since, *(int(one["metadata"]["resourceVersion"]) for one in now.values())])
             before = now
             yield None
             time.sleep(0.05)

@@ -193,11 +193,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def delete(self, served, one):
         meta = one["metadata"]
+        wanted = json.loads(self.body or b"{}").get("preconditions", {}).get("uid", meta["uid"])
+        if wanted != meta["uid"]:
+            said = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
+            return self.status(409, "Conflict", said)
         self.server_of.store.delete(served.kind, meta.get("namespace", ""), meta["name"])
         if served.kind == "Pod":
             self.server_of.backend.end(meta["namespace"], meta["name"])
         details = {"name": meta["name"], "uid": meta["uid"]}
-        self.send(200, {"kind": "Status", "status": "Success", "details": details})
+        return self.send(200, {"kind": "Status", "status": "Success", "details": details})
 
     def inside(self, sub, pod, query):
         """Exec and logs of a container."""

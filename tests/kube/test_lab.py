@@ -10,6 +10,7 @@ from labkit.collect.plan import QUICK
 from labkit.exec.live import Live
 from labkit.exec.recording import Recorder, Recording
 from labkit.exec.replay import Replay
+from labkit.experiments.manifests import images
 from labkit.experiments.staged import Staged
 from tests.kube.cluster import kubeconfig
 from tests.kube.lab import Lab
@@ -28,11 +29,15 @@ def lab():
 def test_an_arm_is_set_up_asked_recorded_and_put_back(lab, tmp_path):
     server = FakeKube(lab)
     live = Live("fake", kubeconfig=kubeconfig(tmp_path, server), allow_context="fake", limit_s=30.0)
-    staged = Staged(Recorder(live, tmp_path / "recording"), live, plan=QUICK)
+    pulled = {name: f"registry.test:5000/mirror/{name.rpartition('/')[2]}:1" for name in images()}
+    staged = Staged(Recorder(live, tmp_path / "recording"), live, plan=QUICK, references=pulled)
     arm = Cluster("overlay", "live:fake", staged)
     try:
         routes = node.routes(arm)
         assert set(routes["node"]) == {"node-1", "node-2"}
+        ours = kubernetes.containers(arm).query("namespace == 'cni-lab'")
+        assert set(ours["image"]) == set(pulled.values())
+        assert any("watch=true" in path and "/pods" in path for _, path in server.seen)
         backend = kubernetes.pods(arm).set_index("app").loc["backend"].iloc[0]
         pinged = arm.run(
             next(iter(kubernetes.pod_targets(arm, "frontend", "toolbox"))),
