@@ -27,12 +27,13 @@ WIDTH, ROW, LONGEST = 10.0, 0.215, 58
 Row = dict[Any, Any]
 
 
-def journey(hops: pd.DataFrame) -> Figure:
+def journey(hops: pd.DataFrame, clocks: pd.DataFrame | None = None) -> Figure:
     """A panel for each arm, one below the other; the points of the way from top to bottom.
 
     `hops` is what `analysis.journeys.answered` gives. The bar of a point begins when the packet was at the
     point before and ends when it was here, so that its length is what the way here cost; all arms have the
-    same scale. Beside it stands what had changed. Without a common clock a bar is missing.
+    same scale. Beside it stands what had changed. Without a common clock a bar is missing; `clocks`, of
+    `analysis.clocks`, adds to each panel how far those of the nodes are apart.
     """
     arms = list(dict.fromkeys(hops["arm"]))
     if not arms:
@@ -44,13 +45,31 @@ def journey(hops: pd.DataFrame) -> Figure:
     grid = axes[0].get_gridspec()
     if grid is not None:
         grid.set_height_ratios([len(way) + 1 for way in ways])
-    colours, last = arm_colours(arms), float(hops["since_us"].max())
+    colours, last = arm_colours(arms), float(hops["since_us"].fillna(0).max()) or 1.0
     for ax, arm, way in zip(axes, arms, ways, strict=True):
         _panel(ax, way, last)
         ax.set_title(f"{arm}: {_what(way)}", color=colours[arm], fontsize=9.5, weight="bold", loc="left")
+        if clocks is not None:
+            mine = clocks[(clocks["arm"] == arm) & clocks[["node", "other"]].isin(_nodes(way)).all(axis=1)]
+            said = "; ".join(_apart(row) for row in mine.to_dict("records"))
+            ax.set_title(said, color=GREY, fontsize=7.5, loc="right")
     axes[-1].set_xlabel("microseconds since the packet left the client's pod")
     _legend(figure)
     return figure
+
+
+def _nodes(way: Sequence[Row]) -> set[str]:
+    return {row["node"] for row in way}
+
+
+def _apart(row: Row) -> str:
+    """How far the clocks of two nodes are apart, and how well that is known."""
+    if row["basis"] == "same kernel":
+        return f"{row['node']} and {row['other']} share a clock"
+    if not _known(row["offset_us"]):
+        return f"the clock of {row['other']} is not known against {row['node']}'s"
+    sure = (row["high_us"] - row["low_us"]) / 2
+    return f"{row['other']}'s clock less {row['node']}'s: {row['offset_us']:+.0f} ± {sure:.0f} µs"
 
 
 def _what(way: Sequence[Row]) -> str:
@@ -74,9 +93,12 @@ def _panel(ax: Axes, way: Sequence[Row], last: float) -> None:
             ax.plot(row["since_us"], y, "|", color="black", ms=7, mew=1.2)
             cost = "" if before is None else f"{row['since_us'] - begin:+.0f}"
             _note(ax, y, max(row["since_us"], begin), cost, row["changed"], last)
+        else:
+            _note(ax, y, 0, "?", row["changed"], last)
     ax.set_yticks(range(len(way)), [_point(row, way[0]["pod"]) for row in way])
     ax.set_ylim(len(way) - 0.4, -0.6)
     ax.set_xlim(-0.01 * last, 1.75 * last)
+    ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])  # beyond are notes
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     ax.grid(visible=False, axis="y")
     ax.spines["left"].set_visible(False)

@@ -10,11 +10,13 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from labkit import capture
-from labkit.analysis.flows import completeness
-from labkit.analysis.packets import journeys
+from labkit.analysis.clocks import clocks
+from labkit.analysis.flows import completeness, translations
+from labkit.analysis.journeys import answered, hops
+from labkit.analysis.packets import example, journeys
 from labkit.capture import BY_TIMEOUT, Bounds
 from labkit.cluster import Cluster
-from labkit.collect import captures, kubernetes, points
+from labkit.collect import captures, kubernetes, node, pod, points
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature
 from labkit.exec.netns import Netns
@@ -128,6 +130,40 @@ def test_every_marked_packet_is_seen_at_every_point_of_its_way(live):
         if not cross:  # a bridge may switch it without the bridge's own device having it
             seen = [place for place in seen if place[1] != "cni0"]
         assert sorted(seen) == sorted(expected), way[["interface", "src_ip", "dst_ip", "tcp_flags"]]
+
+
+#: What happens to an echo on its way from pod to pod, and to a connection's first packet to a Service.
+ECHO = {
+    "vxlan": ["", "", "", "TTL 64 → 63", "into vxlan, +50 bytes; MTU 1450 → 1500", "",
+              "out of vxlan, -50 bytes; MTU 1500 → 1450", "TTL 63 → 62", "", ""],
+    "routed": ["", "", "TTL 64 → 63", "TTL 63 → 62", "TTL 62 → 61", ""],
+    "ebpf": ["", "", "TTL 64 → 63", "TTL 63 → 62", "TTL 62 → 61", ""],
+}  # fmt: skip
+TRANSLATED_AT = {"vxlan": "cni0", "routed": "eth0", "ebpf": "eth0"}
+
+
+def test_an_echo_is_followed_from_pod_to_pod_and_back(live):
+    ways, base = live.ways(), live.arm.at("baseline")
+    apart = clocks(ways, kubernetes.nodes(base))
+    frame = hops(ways, apart, node.links(base), pod.links(base))
+    one = answered(frame, ways, of="ping")
+    there, back = one[one["request"]], one[~one["request"]]
+    assert there["changed"].fillna("").tolist() == ECHO[live.arm.arm]
+    assert there["point"].tolist() == back["point"].tolist()[::-1]
+    assert there["pod"].iloc[[0, -1]].nunique() == 2
+    assert one["since_us"].diff().dropna().ge(-5).all()
+    assert apart["basis"].tolist() == ["same kernel"]
+    assert apart["low_us"].iloc[0] <= 0 <= apart["high_us"].iloc[0]
+
+
+def test_a_service_is_translated_where_its_dataplane_does_it(live):
+    ways = live.ways()
+    fetches = translations(ways, live.marks)
+    assert len(fetches) == points.FETCHES
+    one = example(ways)
+    changed = one["dst_ip"].ne(one["dst_ip"].shift()) & (one["step"] > 0)
+    assert one.loc[changed, "interface"].tolist() == [TRANSLATED_AT[live.arm.arm]]
+    assert one["service"].unique().tolist() == [f"{live.arm.namespace}/backend-service"]
 
 
 def test_a_capture_is_on_the_disk_and_replays_to_the_same(live):

@@ -14,6 +14,7 @@ from labkit.parse import pcap as read
 from labkit.parse.capture_file import records
 from labkit.parse.pcap import PACKETS, is_cut, plain
 from tests.conftest import RECORDINGS, recorded
+from tests.parse import bench
 from tests.parse.capture import GENERATED, fragments, framed, pcap, pcapng
 
 CASES = Path(__file__).parent.parent / "cases" / "pcap"
@@ -151,6 +152,66 @@ def test_byte_orders_and_resolutions(options):
 def test_pcapng_holds_the_same(order):
     frames = [framed(kind) for kind in GENERATED]
     pd.testing.assert_frame_equal(packets(pcapng(frames, order=order)), packets(pcap(frames)))
+
+
+@pytest.mark.parametrize("form", [pcap, pcapng])
+def test_a_file_by_its_path_gives_the_same_as_its_bytes(tmp_path, form):
+    data = form([framed(kind) for kind in GENERATED] * 40)
+    (tmp_path / "file").write_bytes(data)
+    pd.testing.assert_frame_equal(read.packets(tmp_path / "file"), read.packets(data))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ParseError, match="empty output"):
+        read.packets(tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        read.packets(tmp_path / "none")
+
+
+def test_sections_have_their_own_byte_order_and_interfaces():
+    """Two files one behind the other are one file, as the format wants it (mergecap, cat)."""
+    frames = [framed("echo"), framed("vxlan 8472")]
+    raw = [frame[14:] for frame in frames]
+    whole = packets(pcapng(frames) + pcapng(raw, order=">", link=101) + pcapng(frames))
+    assert whole["link"].tolist() == ["ethernet"] * 2 + ["raw"] * 2 + ["ethernet"] * 2
+    for name in ("time", "src_ip", "icmp_seq", "vni", "inner_icmp_id"):
+        assert whole[name].tolist()[:2] == whole[name].tolist()[2:4] == whole[name].tolist()[4:]
+
+
+def test_interfaces_have_their_own_link_type_and_clock():
+    """One of Ethernet in microseconds, one of raw IP in 2^-20 seconds that begins an hour late."""
+
+    def block(kind: int, body: bytes) -> bytes:
+        body += bytes(-len(body) % 4)
+        return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+
+    def seen(number: int, ticks: int, frame: bytes) -> bytes:
+        return block(
+            6, struct.pack("<IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame)) + frame
+        )
+
+    second = struct.pack("<HHI", 101, 0, 0) + struct.pack("<HHB3x", 9, 1, 0x80 | 20)
+    second += struct.pack("<HHq", 14, 8, 3600) + bytes(4)
+    data = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    data += block(1, struct.pack("<HHI", 1, 0, 0)) + block(1, second)
+    data += seen(0, 5_000_001, framed("echo")) + seen(1, 3 << 19, framed("echo")[14:])
+    frame = packets(data)
+    assert frame["link"].tolist() == ["ethernet", "raw"]
+    assert (frame["time"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds().tolist() == [5.000001, 3601.5]
+    assert frame["icmp_seq"].tolist() == [3, 3]
+
+
+def test_a_file_made_by_repetition_holds_the_same_over_and_over(tmp_path):
+    """What the bench measures with is a capture file like any."""
+    data = bench.seed()
+    once, size = packets(data), 2_000
+    bench.repeated(data, size, tmp_path / "file")
+    whole = plain(read.packets(tmp_path / "file"))
+    assert len(whole) == size
+    assert whole["time"].is_monotonic_increasing
+    assert whole["problem"].isna().all()
+    told = [name for name in once if name not in ("n", "time")]
+    for begin in range(0, size, len(once)):
+        part = whole.iloc[begin : begin + len(once)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part[told], once.head(len(part))[told])
 
 
 def test_link_types_give_the_same_packets():
