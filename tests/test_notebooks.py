@@ -73,6 +73,36 @@ def test_notebooks_are_found_in_order():
     assert find_folder().name == "notebooks"
 
 
+def with_arms(folder, name, arms):
+    """A copy of a tiny notebook that starts with other arms."""
+    book = json.loads((HERE / "shows.ipynb").read_text())
+    cell = next(c for c in book["cells"] if "parameters" in c["metadata"].get("tags", []))
+    lines = [line for line in "".join(cell["source"]).splitlines() if not line.startswith("arms")]
+    cell["source"] = "\n".join([f"arms: dict = {arms}  # arms", *lines])
+    path = folder / f"{name}.ipynb"
+    path.write_text(json.dumps(book))
+    return Notebook(path)
+
+
+def test_each_notebook_runs_on_its_own_arms_where_none_are_named(tmp_path):
+    one = with_arms(tmp_path, "one", {"a": "replay:cilium"})
+    two = with_arms(tmp_path, "two", {"b": "replay:overlay-routed"})
+    made = run([one, two], Seen(), out=tmp_path / "run")
+    assert set(made.about["arms"]) == {"a", "b"}
+    injected = {
+        n: json.loads(made.executed(n).read_text())["metadata"]["papermill"]["parameters"]
+        for n in ("one", "two")
+    }
+    assert injected["one"]["arms"] == {"a": "replay:cilium"}
+    assert injected["two"]["arms"] == {"b": "replay:overlay-routed"}
+    clash = with_arms(tmp_path, "three", {"a": "replay:overlay-vxlan"})
+    with pytest.raises(
+        ParameterError, match="three starts with a=replay:overlay-vxlan, another with a=replay:cilium"
+    ):
+        run([one, clash], Seen(), out=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
 @pytest.mark.parametrize("wanted", ["raises", "raises.ipynb", "ra", str(HERE / "raises.ipynb")])
 def test_a_notebook_is_chosen_by_name_beginning_or_path(wanted):
     assert [n.name for n in select(list(TINY.values()), [wanted])] == ["raises"]

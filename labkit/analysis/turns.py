@@ -16,15 +16,25 @@ from labkit.analysis.statistics import MARGIN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["caps", "contrasts", "cost", "cost_contrasts", "floors", "medians", "of_host", "repetitions"]
+__all__ = [
+    "at_a_glance",
+    "caps",
+    "contrasts",
+    "cost",
+    "cost_contrasts",
+    "floors",
+    "medians",
+    "of_host",
+    "repetitions",
+]
 
 SCENARIO = ("pattern", "place", "by", "size", "load")
 #: The two things that a trial comes to, and which way is better.
 MEASURES = {"received_bps": "higher", "latency_us": "lower"}
+#: As netperf calls them: RR is a request and its answer over one connection, CRR a connection for each.
 CALLED = {
-    "stream": "TCP stream", "stream-4": "4 TCP streams", "udp-stream": "UDP stream", "rr": "request/response",
-    "crr": "connect/request/response", "udp": "UDP request/response", "http": "HTTP, new connection",
-    "http-keep": "HTTP, kept connection",
+    "stream": "TCP stream", "stream-4": "4 TCP streams", "udp-stream": "UDP stream", "rr": "RR", "crr": "CRR",
+    "udp": "UDP RR", "http": "HTTP, new connection", "http-keep": "HTTP, kept connection",
 }  # fmt: skip
 ADDRESSED = {"pod-ip": "pod IP", "cluster-ip": "ClusterIP", "node-port": "NodePort", "host": "node to node"}
 #: Seconds that CPU time must have been read over: its counters tick 100 times a second.
@@ -77,12 +87,12 @@ def _worded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scenario(row: dict[Any, Any]) -> str:
-    """A scenario in words: `request/response, other node, pod IP, 64 bytes, at 60 %`."""
+    """A scenario in words: `RR, other node, pod IP, 64 B, at 60 % load`."""
     place, by = row["place"].replace("-", " "), row.get("by")
     where = {"host": "node to node" if row["place"] == "other-node" else "node to itself"}.get(
         by or "", f"{place}, {ADDRESSED.get(by, by)}" if by else place
     )
-    size = f", {row['size']} bytes" if row["size"] else ""
+    size = f", {row['size']} B" if row["size"] else ""
     load = f", at {row['load']} % load" if row["load"] else ""
     return f"{CALLED.get(row['pattern'], row['pattern'])}, {where}{size}{load}"
 
@@ -131,7 +141,29 @@ def medians(trials: pd.DataFrame, *, wanted: float = 0.03) -> pd.DataFrame:
         ["p90_us", "p99_us", "connect_us", "per_s", "retransmits", "loss_pct", "overhead_us"]
     ].median()
     beside["failed"] = groups["error"].count()
-    return table.merge(beside.reset_index(), on=keys)
+    table = table.merge(beside.reset_index(), on=keys)
+    words = [_scenario(row) for row in table.to_dict("records")]
+    return table.assign(scenario=pd.Series(words, table.index, dtype="str"))
+
+
+def at_a_glance(medians: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
+    """A row a scenario, a column an arm: the median, half its interval, and what the arm differs from itself by."""
+    keys = ["arm", "measure", *SCENARIO]
+    both = medians.merge(floors[[*keys, "floor"]], on=keys, how="left")
+    cells = [_cell(row) for row in both.to_dict("records")]
+    wide = both.assign(cell=cells).pivot_table(
+        index="scenario", columns="arm", values="cell", aggfunc="first", sort=False
+    )
+    wide.columns.name = None
+    return wide[list(dict.fromkeys(both["arm"]))].fillna("no result").reset_index()
+
+
+def _cell(row: dict[Any, Any]) -> str:
+    rate = row["measure"] == "received_bps"
+    middle = f"{row['median'] / 1e9:.2f} Gbit/s" if rate else f"{row['median']:.1f} µs"
+    width = "" if pd.isna(row["half_width"]) else f" ±{100 * row['half_width']:.0f} %"
+    floor = "" if pd.isna(row["floor"]) else f", itself ±{100 * row['floor']:.0f} %"
+    return middle + width + floor
 
 
 def cost(busy: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:

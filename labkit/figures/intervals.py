@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["forest", "repetitions"]
 
 WIDTH = 0.8  # of a group, of which each arm has its share
-COLUMNS = ((0, "verdict"), (0.36, "ratio  [95 %]"), (0.74, "noise"), (0.88, "n"))
+COLUMNS = ((0, "verdict"), (0.44, "ratio  [95 %]"), (0.78, "noise"), (0.9, "n"))
 RATIOS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4, 5, 10)
+#: Fewer of them on a long axis; an interval that goes on beyond WIDEST is cut there, its numbers stand beside it.
+FEW_RATIOS, WIDEST = (0.2, 0.33, 0.5, 0.75, 1, 1.33, 2, 3, 5), 5
 
 
 def repetitions(
@@ -113,9 +115,9 @@ def forest(contrasts: pd.DataFrame, labels: Sequence[str], better: str, *, margi
     groups = _groups(contrasts, labels)
     members = list(dict.fromkeys(contrasts["arm"]))
     high = 1.5 + (0.14 + 0.22 * len(members)) * len(groups)
-    figure, (axes, table) = new_figure(10, high, columns=2, sharey=True)
+    figure, (axes, table) = new_figure(11.5, high, columns=2, sharey=True)
     if grid := axes.get_gridspec():
-        grid.set_width_ratios((1, 0.66))
+        grid.set_width_ratios((1, 1))
     axes.axvspan(1 - margin, 1 + margin, color="#e5e7eb", zorder=0)
     axes.axvline(1, color=GREY, linewidth=0.8, zorder=1)
     _columns(table)
@@ -176,8 +178,9 @@ def _ratio_axis(axes: Axes, contrasts: pd.DataFrame, better: str, margin: float)
     low = min(contrasts["low"].min(), contrasts["ratio"].min(), 1 - 2 * margin)
     high = max(contrasts["high"].max(), contrasts["ratio"].max(), 1 + 2 * margin)
     axes.set_xscale("log")
-    axes.set_xlim(low / 1.06, high * 1.06)
-    axes.set_xticks([r for r in RATIOS if low / 1.06 <= r <= high * 1.06])
+    low, high = max(low / 1.06, 1 / WIDEST), min(high * 1.06, WIDEST)
+    axes.set_xlim(low, high)
+    axes.set_xticks([r for r in (RATIOS if high / low < WIDEST else FEW_RATIOS) if low <= r <= high])
     axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:g}")
     arms = " and ".join(dict.fromkeys(contrasts["arm"]))

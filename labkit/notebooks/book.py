@@ -104,14 +104,10 @@ def _find(found: Sequence[Notebook], wanted: str) -> Notebook:
     return matches[0]
 
 
-def default_arms(notebooks: Iterable[Notebook]) -> dict[str, str]:
-    """The arms that the notebooks start with, where they agree in them. Empty if none has any."""
-    defaults = {n.parameters["arms"]["default"]: n.name for n in notebooks if "arms" in n.parameters}
-    if len(defaults) > 1:
-        raise ParameterError(
-            f"{' and '.join(defaults.values())} start with different arms; name them with --arm"
-        )
-    return dict(ast.literal_eval(next(iter(defaults), "{}")))
+def default_arms(notebook: Notebook) -> dict[str, str]:
+    """The arms that a notebook starts with. Empty where it takes none."""
+    told = notebook.parameters.get("arms", {"default": "{}"})
+    return dict(ast.literal_eval(told["default"]))
 
 
 def given(notebooks: Sequence[Notebook], settings: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -54,7 +54,8 @@ def run(
     """
     with _kernels(notebooks) as kernels:
         chosen = given(notebooks, settings or {})
-        sources = {arm: settled(source) for arm, source in (arms or default_arms(notebooks)).items()}
+        own = {notebook.name: dict(arms or default_arms(notebook)) for notebook in notebooks}
+        sources = _together(own)
         live = any(is_live(source) for source in sources.values())
         if live and (jobs or 1) > 1:
             raise ParameterError("--jobs is for replays: notebooks that measure would disturb each other")
@@ -62,7 +63,7 @@ def run(
             terms = replace(terms, recorded_at=datetime.now(UTC).isoformat())
         kept = {"allow": list(allow), "terms": asdict(terms)} if live else {}
         made = begin(notebooks, sources, settings or {}, out, **kept)
-        turn = _Turn(made, notebooks, chosen, kernels, watch, fresh=True)
+        turn = _Turn(made, notebooks, chosen, own, kernels, watch, fresh=True)
         turn.take(list(allow), terms, opener, jobs=1 if live else jobs)
     return made
 
@@ -101,9 +102,22 @@ def resume(
     made.save()
     with _kernels(notebooks) as kernels:
         chosen = given(notebooks, made.about["parameters"])
-        turn = _Turn(made, notebooks, chosen, kernels, watch, fresh=False)
+        own = {notebook.name: made.sources() for notebook in notebooks}
+        turn = _Turn(made, notebooks, chosen, own, kernels, watch, fresh=False)
         turn.take(allowed, again, opener, jobs=1)
     return made
+
+
+def _together(own: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The arms of all notebooks. Raises ParameterError where one name stands for two arms."""
+    sources: dict[str, str] = {}
+    for notebook, arms in own.items():
+        for arm, source in arms.items():
+            if sources.setdefault(arm, source) != source:
+                raise ParameterError(
+                    f"{notebook} starts with {arm}={source}, another with {arm}={sources[arm]}; name the arms with --arm"
+                )
+    return {arm: settled(source) for arm, source in sources.items()}
 
 
 def _kernels(notebooks: Sequence[Notebook]) -> Kernels:
@@ -117,6 +131,8 @@ class _Turn:
     made: Run
     notebooks: Sequence[Notebook]
     chosen: Mapping[str, Mapping[str, Any]]
+    #: The arms that each notebook gets: those of the run, or where none were named its own.
+    own: Mapping[str, Mapping[str, str]]
     kernels: Kernels
     watch: Watch
     fresh: bool
@@ -137,7 +153,7 @@ class _Turn:
                 made.save()
                 hold(holding.clusters, allow)
                 self.kernels.environ.update(holding.environ)
-                works = self._works({"arms": sources, "out": str(made.path), "allow": allow})
+                works = self._works(sources, {"out": str(made.path), "allow": allow})
                 if not holding.chains:
                     took = _earlier(made)  # the longest starts first; the number of cells is a guess
                     works.sort(key=lambda job: _length(job, took), reverse=True)
@@ -148,11 +164,12 @@ class _Turn:
                 raise
         made.seal()
 
-    def _works(self, common: Mapping[str, Any]) -> list[Job]:
-        return [
-            Job(n, self.made.executed(n.name), {**_told_to(n, common), **self.chosen[n.name]})
-            for n in self.notebooks
-        ]
+    def _works(self, sources: Mapping[str, str], common: Mapping[str, Any]) -> list[Job]:
+        jobs = []
+        for n in self.notebooks:
+            told = {**common, "arms": {arm: sources[arm] for arm in self.own[n.name]}}
+            jobs.append(Job(n, self.made.executed(n.name), {**_told_to(n, told), **self.chosen[n.name]}))
+        return jobs
 
     def _not_begun(self) -> None:
         """An arm could not be had: a new run leaves nothing, one that was gone on with is as it was."""

@@ -36,8 +36,8 @@ def test_a_difference_and_none_are_told_apart(different):
 
 def test_scenarios_and_verdicts_are_words(different):
     table = turns.contrasts(different[1])
-    assert "request/response, other node, pod IP, 64 bytes, at 60 % load" in set(table["scenario"])
-    assert "request/response, node to node, 64 bytes" in set(table["scenario"])
+    assert "RR, other node, pod IP, 64 B, at 60 % load" in set(table["scenario"])
+    assert "RR, node to node, 64 B" in set(table["scenario"])
     few = different[1][different[1]["round"] < 2]
     shaky = turns.contrasts(few[few["replica"] == 0])
     assert shaky["says"].str.fullmatch(r"unknown: about \d+ more").all()
@@ -69,6 +69,16 @@ def test_medians_say_how_precise_they_are_and_what_failed(different):
     assert table["reached"].all()
     assert (table["failed"] == 0).all()
     assert table.loc[table["measure"] == "latency_us", "p99_us"].notna().all()
+
+
+def test_a_glance_has_a_row_a_scenario_and_a_column_an_arm(different):
+    trials = different[1]
+    wide = turns.at_a_glance(turns.medians(trials), turns.floors(trials))
+    assert list(wide) == ["scenario", "first", "quick"]
+    assert len(wide) == 5
+    assert wide.set_index("scenario").loc["TCP stream, other node, pod IP", "first"].endswith("itself ±0 %")
+    gone = trials[(trials["arm"] == "first") | (trials["pattern"] != "stream")]
+    assert "no result" in turns.at_a_glance(turns.medians(gone), turns.floors(gone))["quick"].tolist()
 
 
 def test_cost_is_cpu_time_for_what_was_moved(different):
