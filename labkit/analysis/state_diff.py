@@ -7,27 +7,58 @@ it (`backend on node 0`), so that rows of the same meaning stand beside each oth
 from __future__ import annotations
 
 import re
+from functools import cache
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
+from labkit.analysis.paths.packet import family_of
 from labkit.analysis.paths.state import World, rows_of
-from labkit.schema import Column, Schema
+from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
     from labkit.analysis.paths.state import State
 
-__all__ = ["STATE_DIFF", "aliases", "diff"]
+__all__ = ["KEYS", "STATE_DIFF", "aliases", "diff", "diff_states", "summary"]
 
-STATE_DIFF = Schema("state_diff", "Rows that two readings do not share.", key=("entry", "column"), columns=(
+STATE_DIFF = Schema("state_diff", "Rows that two readings do not share.", key=("frame", "entry", "column"), columns=(
+    Column("frame", "str", "which part of the state, as `labkit.explain.read` names it"),
     Column("entry", "str", "the row: the values of its key"),
     Column("change", "str", "added, removed or changed"),
     Column("column", "str", "the column that changed; NA for a row that was added or removed"),
     Column("before", "str", "its value before, or all values of the row; NA where it was not there"),
     Column("after", "str", "its value after, or all values of the row; NA where it is not there"),
+    Column("reply_before", "str", "id of the reply that it was read from before; NA where it was not there"),
+    REPLY,
 ))  # fmt: skip
+
+#: What tells a row of each frame, and columns that follow from others or from the order of things.
+KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "services": (("namespace", "service", "protocol", "port"), ()),
+    "endpoints": (("namespace", "service", "protocol", "port", "address"), ()),
+    "policy_rules": (("namespace", "policy", "direction", "rule", "peer_pods", "cidr", "protocol", "port"), ()),
+    "links": (("node", "interface"), ()),
+    "addresses": (("node", "interface", "ip"), ()),
+    "routes": (("node", "family", "table", "prefix", "metric"), ()),
+    "ip_rules": (("node", "priority", "src", "dst", "mark"), ()),
+    "neighbours": (("node", "interface", "dst_ip"), ("state",)),
+    "forwarding": (("node", "interface", "mac", "dst_ip"), ("state",)),
+    "qdiscs": (("node", "interface", "kind"), ("handle",)),
+    "sysctls": (("node", "name"), ()),
+    "rules": (("node", "table", "chain", "rule"), ("position",)),
+    "rules6": (("node", "table", "chain", "rule"), ("position",)),
+    "pod_routes": (("pod", "family", "table", "prefix"), ()),
+    "endpoint_map": (("node", "ip"), ()),
+    "ipcache": (("node", "prefix"), ()),
+    "lb_map": (("node", "frontend_ip", "port", "protocol", "scope", "backend_ip", "backend_port"), ("slot", "service_id")),
+    "policy_map": (("node", "endpoint", "direction", "identity", "protocol", "dest_port"), ()),
+    "lab_frontends": (("node", "vip", "protocol", "port"), ("service",)),
+    "lab_isolated": (("node", "pod_ip", "direction"), ()),
+    "lab_peers": (("node", "pod_ip", "direction", "prefix"), ("ports",)),
+}  # fmt: skip
 
 #: Columns that differ between any two readings: provenance, counters, and what only counts down.
 PASSED_BY = (
@@ -35,13 +66,16 @@ PASSED_BY = (
     "reply_bytes", "counted_bytes", "rx_packets", "rx_bytes", "rx_errors", "rx_dropped", "tx_packets", "tx_bytes",
     "tx_errors", "tx_dropped", "ifindex", "peer_ifindex", "peer_netns",
 )  # fmt: skip
+#: What the kernel makes of MACs by itself, on every machine anew: link-local and multicast addresses.
+DERIVED = re.compile(r"\b(fe80::|ff00::|33:33:|01:00:5e:)")
 Row = dict[str, Any]
 
 
 def aliases(state: State) -> dict[str, str]:
-    """Names that mean the same on every arm, by node name, address, range, pod, device and cluster address.
+    """Names that mean the same on every arm, by node name, address, range, pod, device, MAC and cluster address.
 
-    Pods are called by their label and node, and numbered where that is not enough; nodes by their order.
+    Pods are called by their label and node, and numbered where that is not enough; nodes by their order; the
+    chains of kube-proxy for an endpoint by its pod.
     """
     world = World(state)
     found: dict[str, str] = {}
@@ -64,6 +98,66 @@ def aliases(state: State) -> dict[str, str]:
     for row in world.services:
         if row["cluster_ip"]:
             found[row["cluster_ip"]] = f"{row['namespace']}/{row['service']}"
+    return (
+        _addresses(world, found) | _ranges(state, world) | found | _macs(world, found) | _chains(state, found)
+    )
+
+
+def _addresses(world: World, names: Mapping[str, str]) -> dict[str, str]:
+    """The other addresses of the nodes, by their devices; their network, and their gateway."""
+    found = {}
+    for machine in world.machines.values():
+        for ip, row in machine.addresses.items():
+            if row["scope"] == "global":
+                device = names.get(row["interface"]) or f"{row['interface']} on {names[machine.name]}"
+                found[ip] = f"address of {device}"
+            if ip == machine.ip:
+                found[str(ip_interface(f"{ip}/{row['prefix_length']}").network)] = "network of the nodes"
+        for route in machine.routes.of_table(family_of(machine.ip), "main"):
+            if route["prefix"] == "default" and route["next_hop"]:
+                found.setdefault(route["next_hop"], "gateway of the nodes")
+    return found
+
+
+def _ranges(state: State, world: World) -> dict[str, str]:
+    """Ranges in rules and routes that hold the pods of all nodes."""
+    pods = [ip_network(row["pod_cidr"]) for row in world.nodes if row["pod_cidr"]]
+    cells = {cell for name, columns in (("rules", ("src", "dst")), ("routes", ("prefix",)), ("pod_routes", ("prefix",)))
+             if (frame := state.get(name)) is not None for column in columns for cell in frame[column].dropna()}  # fmt: skip
+    prefixes = {
+        cell.removeprefix("! ") for cell in cells if "/" in cell and not cell.endswith(("/32", "/128"))
+    }
+    whole = (prefix for prefix in sorted(prefixes) if len(pods) > 1 and not prefix.endswith("/0"))
+    return {
+        prefix: "pods of all nodes"
+        for prefix in whole
+        if all(_within(own, ip_network(prefix)) for own in pods)
+    }
+
+
+def _within(inner: Any, outer: Any) -> bool:  # noqa: ANN401  (networks of either family)
+    return bool(inner.version == outer.version and inner.subnet_of(outer))
+
+
+def _macs(world: World, names: Mapping[str, str]) -> dict[str, str]:
+    found = {row["mac"]: f"MAC of {names.get(pod, pod)}" for pod, rows in world.pod_links.items()
+             for row in rows if row["mac"] and row["peer_ifindex"] is not None}  # fmt: skip
+    for machine in world.machines.values():
+        for mac, row in machine.by_mac.items():
+            own = names.get(row["interface"]) or f"{row['interface']} on {names[machine.name]}"
+            found.setdefault(mac, f"MAC of {own}")
+    return {mac: name for mac, name in found.items() if mac != "00:00:00:00:00:00"}
+
+
+def _chains(state: State, names: Mapping[str, str]) -> dict[str, str]:
+    """KUBE-SEP-…: a hash of the Service and the endpoint's address."""
+    if (rules := state.get("rules")) is None:
+        return {}
+    ends = rules[rules["chain"].str.startswith("KUBE-SEP-") & rules["to_destination"].notna()]
+    found = {}
+    for chain, to, comment in zip(ends["chain"], ends["to_destination"], ends["comment"], strict=True):
+        ip, _, port = to.rpartition(":")
+        found[chain] = f"KUBE-SEP of {comment} to {names.get(ip, ip)}:{port}"
     return found
 
 
@@ -74,30 +168,55 @@ def diff(
     *,
     names: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
     ignore: Sequence[str] = PASSED_BY,
+    frame: str = "",
 ) -> pd.DataFrame:
     """Rows added, removed and changed from `before` to `after`, two frames with this key: frame STATE_DIFF.
+
+    `frame` is what they are called in it. Rows for addresses that the kernel makes by itself are left out.
 
     `names` are the aliases of each side, put in place of what they stand for; `ignore` are columns that are
     not compared. Rows of the same key are compared in the order they come.
     """
     columns = [name for name in after.columns if name not in ignore and name not in key]
-    old = _keyed(before, key, columns, names[0])
-    new = _keyed(after, key, columns, names[1])
-    return STATE_DIFF.frame(_changes(old, new))
+    old = _keyed(before, key, columns, _renamer(names[0]))
+    new = _keyed(after, key, columns, _renamer(names[1]))
+    return STATE_DIFF.frame({"frame": frame, **row} for row in _changes(old, new))
+
+
+def diff_states(
+    before: State, after: State, *, names: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+) -> pd.DataFrame:
+    """Every frame of KEYS that both states hold, one after the other: frame STATE_DIFF."""
+    both = ((name, before.get(name), after.get(name)) for name in KEYS)
+    return concat([STATE_DIFF.empty(), *(
+        diff(old, new, KEYS[name][0], names=names, ignore=(*PASSED_BY, *KEYS[name][1]), frame=name)
+        for name, old, new in both if old is not None and new is not None
+    )])  # fmt: skip
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Rows by frame: `frame`, `removed`, `added`, `changed` (rows, not columns of them); with `arm` if there is one."""
+    keys = [*(["arm"] if "arm" in found else []), "frame"]
+    rows = found.drop_duplicates([*keys, "entry", "change"])
+    kinds = ("removed", "added", "changed")
+    each = rows[keys].assign(**{kind: (rows["change"] == kind).astype("Int64") for kind in kinds})
+    return each.groupby(keys, sort=False, as_index=False)[list(kinds)].sum()
 
 
 def _keyed(
-    frame: pd.DataFrame, key: Sequence[str], columns: Sequence[str], names: Mapping[str, str]
+    frame: pd.DataFrame, key: Sequence[str], columns: Sequence[str], rename: Callable[[str], str]
 ) -> dict[str, Row]:
-    rename = _renamer(names)
     found: dict[str, Row] = {}
     for row in rows_of(frame):
-        own = rename(" ".join(_text(row[name]) for name in key if name in row))
+        plain = " ".join(_text(row[name]) for name in key if name in row)
+        if DERIVED.search(plain):
+            continue
+        own = rename(plain)
         entry, again = own, 1
         while entry in found:
             again += 1
             entry = f"{own} ({again})"
-        found[entry] = {name: rename(_text(row.get(name))) for name in columns}
+        found[entry] = {name: rename(_text(row.get(name))) for name in columns} | {"reply": row.get("reply")}
     return found
 
 
@@ -105,30 +224,35 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _renamer(names: Mapping[str, str]) -> Any:  # noqa: ANN401  (a function from text to text)
+def _renamer(names: Mapping[str, str]) -> Callable[[str], str]:
+    """Puts names in place of what they stand for, wherever that stands whole. Cells are much the same, and kept."""
     if not names:
         return str
     longest = sorted(names, key=len, reverse=True)
     pattern = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, longest)) + r")(?![\w.]*\w)")
-    return lambda text: pattern.sub(lambda found: names[found[0]], text)
+    return cache(lambda text: pattern.sub(lambda found: names[found[0]], text))
 
 
 def _changes(old: Mapping[str, Row], new: Mapping[str, Row]) -> Iterator[Row]:
     for entry, row in old.items():
         if entry not in new:
-            yield _row(entry, "removed", None, _whole(row), None)
+            yield _row(entry, "removed", (row, {}), None, _whole(row), None)
     for entry, row in new.items():
-        if entry not in old:
-            yield _row(entry, "added", None, None, _whole(row))
+        was = old.get(entry)
+        if was is None:
+            yield _row(entry, "added", ({}, row), None, None, _whole(row))
             continue
         for name, value in row.items():
-            if old[entry].get(name) != value:
-                yield _row(entry, "changed", name, old[entry].get(name), value)
+            if name != "reply" and was.get(name) != value:
+                yield _row(entry, "changed", (was, row), name, was.get(name), value)
 
 
-def _row(entry: str, change: str, column: str | None, before: str | None, after: str | None) -> Row:
-    return {"entry": entry, "change": change, "column": column, "before": before, "after": after}
+def _row(
+    entry: str, change: str, rows: tuple[Row, Row], column: str | None, before: str | None, after: str | None
+) -> Row:
+    return {"entry": entry, "change": change, "column": column, "before": before, "after": after,
+            "reply_before": rows[0].get("reply"), "reply": rows[1].get("reply")}  # fmt: skip
 
 
 def _whole(row: Row) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row.items() if value)
+    return ", ".join(f"{name} {value}" for name, value in row.items() if value and name != "reply")

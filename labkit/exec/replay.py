@@ -51,8 +51,13 @@ class Replay:
         )
 
     def _nearest(self, request: Request) -> list[Request]:
-        """The three recorded requests most like this one, judged by the head of their identity."""
-        heads = {_head(r): r for r in self.recording.requests() if r.kind == request.kind}
+        """The three recorded requests most like this one, judged by the head of their identity.
+
+        Those of the same program are looked at, if there are any: to compare with all takes a while.
+        """
+        alike = [r for r in self.recording.requests() if r.kind == request.kind]
+        same = [r for r in alike if r.words.partition(" ")[0] == request.words.partition(" ")[0]]
+        heads = {_head(r): r for r in same or alike}
         return [heads[h] for h in difflib.get_close_matches(_head(request), heads, n=3, cutoff=0.0)]
 
 

@@ -1,8 +1,9 @@
 """Say which way a packet goes on an arm, from what was read of it; and whether captured packets went so."""
 
 from labkit.explain.audits import audit
+from labkit.explain.changes import diff_arms, diff_steps
 from labkit.explain.paths import explain, hops, model
 from labkit.explain.state import read
 from labkit.explain.verify import differences
 
-__all__ = ["audit", "differences", "explain", "hops", "model", "read"]
+__all__ = ["audit", "diff_arms", "diff_steps", "differences", "explain", "hops", "model", "read"]
