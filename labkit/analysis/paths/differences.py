@@ -221,7 +221,7 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     """Flows by outcome: `protocol`, `flows`, `hops` compared, `agreeing`, `differing`, `not_modelled`; with `arm`."""
     keys = [*(["arm"] if "arm" in found else []), "protocol"]
     frame = found.assign(
-        protocol=found["flow"].str.partition(" ")[0],
+        protocol=found["flow"].str.split(" ", n=1).str[0],
         differs=found["agrees"].eq(other=False).fillna(value=False),
         unknown=found["agrees"].isna(),
     )

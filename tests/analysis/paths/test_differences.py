@@ -166,3 +166,7 @@ def test_two_ports_that_could_be_the_one_are_not_both():
     flooded = pd.concat([packets, port.assign(interface="vethf282ec69", n=port["n"] + 100000)])
     bad = wrong(compare(Model(state("overlay-vxlan")), flooded, pods, taps, asked))
     assert set(bad["differs_in"]) == {"device"}
+
+
+def test_where_nothing_was_captured_nothing_is_counted():
+    assert summary(differences(arm("cilium")).iloc[:0]).empty
