@@ -5,7 +5,8 @@ interface and the end of its veth on the node (`iflink`), the bridge that this i
 the node's routes send other pods' packets to (a tunnel and the device that carries it), the device with the
 node's own address, and Cilium's `cilium_host`. Every capture ends by itself: tcpdump is bounded in seconds,
 packets and bytes of each packet, and so in bytes. It goes to the disk as the recording's blob, but is a reply
-before: while captures are made, memory holds up to `most_bytes` for each point, and no more.
+before: while captures are made, memory holds some copies of `most_bytes` for each point, and what reads them
+lets the bytes go.
 """
 
 from __future__ import annotations

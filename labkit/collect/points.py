@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["MARKS", "POINTS", "POINT_PACKETS", "marks", "packets", "points"]
 
 #: Below the ports that Linux gives to clients (32768 and up), and no server's.
-MARK, PORTS_A_FETCH, FETCHES, ECHOES = 27_750, 10, 4, 3
+MARK, PORTS = 27_750, 100
+#: So many fetches that it is next to certain that a backend on another node answers one.
+FETCHES, ECHOES = 16, 3
 #: What the burst may take beyond what other captures listen for.
 BURST_S = 4
 
@@ -100,11 +102,9 @@ def _burst(here: Cluster, target: str, addresses: list[str]) -> list[Reply]:
     echo = ("ping", "-c", str(ECHOES), "-i", "0.2", "-W", "1", "-e")
     asked = [here.run(target, (*echo, str(MARK + n), ip), check=False) for n, ip in enumerate(addresses)]
     url = f"http://backend-service.{here.namespace}.svc.cluster.local/"
-    fetch = ("curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", "1", "--local-port")
-    for n in range(FETCHES):
-        first = MARK + n * PORTS_A_FETCH
-        asked.append(here.run(target, (*fetch, f"{first}-{first + PORTS_A_FETCH - 1}", url), check=False))
-    return asked
+    fetch = ("curl", "-sS", "--connect-timeout", "1", "-H", "Connection: close", "-w", r"%{json}\n")
+    ports = ("--local-port", f"{MARK}-{MARK + PORTS - 1}")
+    return [*asked, here.run(target, (*fetch, *ports, *("-o", "/dev/null", url) * FETCHES), check=False)]
 
 
 def _read(point: Point, reply: Reply, burst: list[Reply]) -> tuple[pd.DataFrame, pd.DataFrame]:
