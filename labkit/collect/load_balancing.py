@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from labkit.collect import performance
 from labkit.collect.gather import POD, collects, gather, read_one
-from labkit.collect.kubernetes import endpoints, pod_targets
+from labkit.collect.kubernetes import endpoints, pod_targets, services
 from labkit.collect.plan import Plan, fetch, placement, service_address
 from labkit.collect.services import SAVE
-from labkit.errors import MissingFeature, TimeLimit
+from labkit.errors import MissingFeature, ReplayMiss, TimeLimit
 from labkit.parse import curl
 from labkit.parse import kubernetes as parse
 from labkit.parse.answers import ANSWERS
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["SERVERS", "SERVICE", "STEP", "answers", "asking", "backends", "servers", "timings"]
+__all__ = [
+    "AFFINITY", "SERVERS", "SERVICE", "STEP", "STICKY", "answers", "asking", "backends", "kept", "servers", "sticky",
+    "timings",
+]  # fmt: skip
 
-STEP = "load-balancing"
-SERVICE = "backend-service"
+STEP, AFFINITY = "load-balancing", "affinity"
+SERVICE, STICKY = "backend-service", "sticky-service"
+#: Fetches over one connection, and of the Service with affinity.
+KEPT = 20
 #: Steps before and after the performance plan in which a recording has the rules that lacks them around it.
 BEFORE, AFTER = STEP, "services-100"
 
@@ -57,6 +62,43 @@ def answers(cluster: Cluster) -> pd.DataFrame:
     for reply in replies:
         if reply.exit_code is None:
             raise TimeLimit(reply)
+    return gather(replies, parse_answers, "pod", names)
+
+
+@collects(ANSWERS, POD)
+def kept(cluster: Cluster) -> pd.DataFrame:
+    """Who answered fetches over one connection of each frontend: frame ANSWERS and `reply`.
+
+    A backend is chosen when a connection is made, so keep-alive keeps it: one backend, however many requests.
+    """
+    url = f"http://{service_address(cluster, SERVICE)}/"
+    argv = ("curl", "-sS", "--connect-timeout", "3", *(url,) * KEPT)
+    return _answers(cluster.at(AFFINITY), argv, "fetches over one connection were not recorded")
+
+
+@collects(ANSWERS, POD)
+def sticky(cluster: Cluster) -> pd.DataFrame:
+    """Who answered fetches of a Service with session affinity, a connection each: frame ANSWERS and `reply`.
+
+    `sessionAffinity: ClientIP` remembers the client's address, so it is one backend again.
+    """
+    here = cluster.at(AFFINITY)
+    try:
+        found = services(here)
+    except ReplayMiss:
+        raise MissingFeature(cluster.arm, "no Service with session affinity was recorded") from None
+    mine = found[(found["namespace"] == cluster.namespace) & (found["service"] == STICKY)]
+    if mine.empty:
+        raise MissingFeature(cluster.arm, f"no Service {STICKY} in step {AFFINITY}")
+    return _answers(here, asking(str(mine["cluster_ip"].iloc[0]), KEPT), "it was not asked")
+
+
+def _answers(cluster: Cluster, argv: tuple[str, ...], lacking: str) -> pd.DataFrame:
+    names = pod_targets(cluster, "frontend", "toolbox")
+    try:
+        replies = cluster.run_each(names, argv, check=False)
+    except ReplayMiss:
+        raise MissingFeature(cluster.arm, lacking) from None
     return gather(replies, parse_answers, "pod", names)
 
 

@@ -1,7 +1,8 @@
 """What more Services cost: connections to the first and the last of them, and what the nodes hold for them.
 
 In the steps `services-<number>` that the arm's plan names so many Services `scale-00000` and on select the
-backends. The baseline, without them, is the fetches of the performance plan through the backends' own Service.
+backends, as far as they fit (`limits`). The baseline, without them, is the fetches of the performance plan
+through the backends' own Service.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from labkit.collect import ebpf, kubernetes, performance, services
 from labkit.collect.gather import NODE, collects, gather, stack
+from labkit.collect.limits import fitting
 from labkit.collect.plan import Plan, fetch, placement
 from labkit.errors import MissingFeature, ReplayMiss
 from labkit.parse import cilium_lb, curl, iptables
@@ -81,7 +83,7 @@ def _replies(cluster: Cluster) -> Iterator[tuple[int, str, Reply]]:
     for trial, reply in performance.replies(cluster):
         if (trial.tool, trial.path, trial.mode) == ("curl", "service", "new-connection"):
             yield _count(cluster, "baseline"), "only", reply
-    for step in Plan.from_about(cluster.about).steps:
+    for step in fitting(cluster):
         yield from replies(cluster, step)
 
 
@@ -119,7 +121,7 @@ def _count(cluster: Cluster, step: str) -> int:
 def slices(cluster: Cluster) -> pd.DataFrame:
     """Each extra Service and its EndpointSlice, as the API showed them before the first connection."""
     frames = [slices.schema.empty()]
-    for step in Plan.from_about(cluster.about).steps:
+    for step in fitting(cluster):
         at = cluster.at(step)
         count = _count(cluster, step)
         created = parse.objects(at.read("/api/v1/services").stdout, "Service").set_index("name")["created_at"]
@@ -147,7 +149,7 @@ def holdings(cluster: Cluster) -> pd.DataFrame:
     Raises MissingFeature where nothing that can be read holds the Services of this arm.
     """
     frames = [holdings.schema.empty()]
-    for step in ("baseline", *Plan.from_about(cluster.about).steps):
+    for step in ("baseline", *fitting(cluster)):
         held = _held_in(cluster.at(step))
         frames += [frame.assign(services=_count(cluster, step)) for frame in held]
     frame = concat([frame.astype({"services": "Int64"})[holdings.schema.names] for frame in frames])

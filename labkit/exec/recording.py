@@ -196,6 +196,14 @@ class Recorder:
                 self._recording.failures[request.key] = line
         return error_from(line, request)
 
+    def note(self, name: str, value: Mapping[str, Any]) -> None:
+        """Add to the list of this name in the header: what was seen beside the replies, and belongs to them."""
+        said = json.loads(self._redaction.text(json.dumps(value)))
+        with self._writing:
+            if not self._file.closed:
+                self._recording.about.setdefault(name, []).append(said)
+                on_disk.write_header(self._path, self._recording.about)
+
     def _keep(self, answer: Reply, request: Request) -> Reply:
         answer = self._redaction.reply(answer)
         with self._writing:

@@ -25,8 +25,11 @@ __all__ = [
     "images",
     "key",
     "measure",
+    "one_more",
     "policies",
+    "scale_policies",
     "scale_services",
+    "sticky_service",
     "workload",
 ]
 
@@ -118,10 +121,31 @@ def policies(namespace: str, names: Iterable[str]) -> tuple[Object, ...]:
 def scale_services(namespace: str, count: int) -> tuple[Object, ...]:
     """So many Services on the backends: `scale-00000` and on."""
     (one,) = _in(_read("scale-service"), namespace)
-    prefix = one["metadata"]["name"]
-    return tuple(
-        {**one, "metadata": {**one["metadata"], "name": f"{prefix}{number:05d}"}} for number in range(count)
-    )
+    return tuple(_numbered(one, f"{number:05d}") for number in range(count))
+
+
+def scale_policies(namespace: str, count: int) -> tuple[Object, ...]:
+    """So many policies on the backends; the last, `scale-allow`, is the one that lets the frontends in."""
+    one, allow = _in(_read("scale-policy"), namespace)
+    others = [_numbered(copy.deepcopy(one), f"{number:05d}") for number in range(count - 1)]
+    for number, other in enumerate(others):
+        other["spec"]["ingress"][0]["ports"][0]["port"] += number
+    return (*others, allow)
+
+
+def one_more(namespace: str) -> Object:
+    """One Service on the backends beside the others, to time how soon it works."""
+    (one,) = _in(_read("scale-service"), namespace)
+    return _numbered(one, "one-more")
+
+
+def sticky_service(namespace: str) -> tuple[Object, ...]:
+    """A Service of the backends with session affinity."""
+    return tuple(_in(_read("sticky-service"), namespace))
+
+
+def _numbered(one: Object, number: str) -> Object:
+    return {**one, "metadata": {**one["metadata"], "name": f"{one['metadata']['name']}{number}"}}
 
 
 def _read(file: str) -> list[Object]:

@@ -16,8 +16,10 @@ from labkit.collect import (
     cilium,
     cilium_maps,
     cleanup,
+    footprint,
     hubble,
     kubernetes,
+    limits,
     load_balancing,
     logs,
     monitor,
@@ -25,11 +27,13 @@ from labkit.collect import (
     performance,
     points,
     policies,
+    policy_scaling,
     scaling,
     services,
 )
+from labkit.collect.plan import Plan
 from labkit.errors import LabError
-from labkit.experiments.steps import POLICY_STEPS, service_count
+from labkit.experiments.steps import AFFINITY, POLICY_STEPS, policy_count, service_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +69,10 @@ def _ask(ask: Callable[[Cluster], object], cluster: Cluster) -> None:
 def _program(step: str) -> list[Callable[[Cluster], object]]:
     if service_count(step):
         return [*SERVICES]
+    if policy_count(step):
+        return [*SCALED_POLICIES]
     if step in ("policy-none", "policy-removed", *POLICY_STEPS):
-        return [*POLICIES]
+        return [*POLICIES, *([_policy_connections] if step == policy_scaling.NONE else [])]
     return [*PROGRAMS.get(step, ())]
 
 
@@ -84,6 +90,13 @@ def _connections(cluster: Cluster) -> None:
         pass
 
 
+def _policy_connections(cluster: Cluster) -> None:
+    """Connections from frontends to backends with the policies of one step, where the arm's plan scales them."""
+    if Plan.from_about(cluster.about).policies:
+        for _ in policy_scaling.replies(cluster, cluster.step):
+            pass
+
+
 PROGRAMS: dict[str, tuple[Callable[[Cluster], object], ...]] = {
     # what targets and paths are worked out from, in every other step too
     "baseline": (
@@ -96,10 +109,12 @@ PROGRAMS: dict[str, tuple[Callable[[Cluster], object], ...]] = {
         policies.namespaces,
         lambda cluster: cluster.read("/api/v1/namespaces/kube-system/configmaps"),
         cleanup.everything,
+        limits.limits,
     ),
     "capture": (captures.asked, points.points),
     "monitor": (monitor.traced_pings,),
     "load-balancing": (
+        footprint.usage,
         load_balancing.timings,
         load_balancing.answers,
         node.connections,
@@ -109,7 +124,9 @@ PROGRAMS: dict[str, tuple[Callable[[Cluster], object], ...]] = {
         hubble.status,
         cilium.status,
         cilium_maps.connections,
+        lambda cluster: footprint.usage(cluster, sample=1),
     ),
+    AFFINITY: (load_balancing.kept, load_balancing.sticky),
     "performance": (performance.trials,),
     "cleanup": (cleanup.everything,),
 }
@@ -130,4 +147,11 @@ SERVICES: tuple[Callable[[Cluster], object], ...] = (
     services.rules,
     cilium_maps.lb_map,
     lambda cluster: [holder(cluster) for holder in scaling.HOLDERS],
+    footprint.usage,
+)
+SCALED_POLICIES: tuple[Callable[[Cluster], object], ...] = (
+    kubernetes.services,
+    _policy_connections,
+    *policy_scaling.HOLDERS.values(),
+    footprint.usage,
 )

@@ -15,13 +15,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from labkit.cluster import Cluster
+from labkit.collect.limits import require_room
 from labkit.collect.plan import Plan
+from labkit.collect.programming import NOTES
 from labkit.errors import ConnectionLost, MissingFeature, NoTarget, NotReady, RequestError
 from labkit.exec.request import Apply, Delete
 from labkit.experiments.leftovers import is_ours
+from labkit.experiments.programming import time_programming
 from labkit.experiments.programs import has_program, run_program
 from labkit.experiments.state import State
-from labkit.experiments.steps import NAMESPACE, WORKLOAD_STEPS, Step, step
+from labkit.experiments.steps import NAMESPACE, WORKLOAD_STEPS, Step, service_count, step
 from labkit.experiments.waits import Limits
 
 if TYPE_CHECKING:
@@ -63,7 +66,6 @@ class Staged:
     ) -> None:
         said = recorder.about
         self.plan = Plan.from_about(said) if "plan" in said or plan is None else plan
-        self.about: dict[str, Any] = {**said, "plan": self.plan.to_json()}
         self._recorder, self._inner, self._read_only, self._references = (
             recorder,
             inner,
@@ -79,6 +81,11 @@ class Staged:
         self._begun = False
         self._asked: set[str] = set()
         self._failed: dict[str, NotReady] = {}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the recorder says, with the plan of this arm."""
+        return {**self._recorder.about, "plan": self.plan.to_json()}
 
     @property
     def moves(self) -> list[Move]:
@@ -197,7 +204,12 @@ class Staged:
 
     def _change(self, wanted: Step) -> None:
         log.info("%s: step %s", self.about.get("name", ""), wanted.name)
+        if count := service_count(wanted.name):
+            require_room(Cluster(str(self.about.get("name", "")), "", _Within(self)), count)
         self._state.change(wanted, between=self._clean_up)
+        timed = {note["step"] for note in self._recorder.about.get(NOTES, ())}
+        for seen in time_programming(self._state, wanted, 0 if wanted.name in timed else self.plan.rounds):
+            self._recorder.note(NOTES, seen)
 
     def _clean_up(self) -> None:
         """Ask what is left of Services right when their deletion returns."""

@@ -63,7 +63,7 @@ class State:
         #: The step that was last brought about.
         self.step = SETUP
         self.moves: list[Move] = []
-        self._recorder, self._owns, self._limits = recorder, owns, limits
+        self._recorder, self._owns, self.limits = recorder, owns, limits
         self._nodes = Nodes(self.view)
         self._applied: dict[str, Object] = {}
         self._given = False
@@ -96,7 +96,7 @@ class State:
             until(
                 self.view,
                 self._still,
-                self._limits.gone_s,
+                self.limits.gone_s,
                 awaited="the namespace of an earlier run to be gone",
             )
             space = None
@@ -106,7 +106,7 @@ class State:
             k: one for k, one in workload.objects.items() if not (self._given and one["kind"] == "Namespace")
         }
         began = time.monotonic()
-        deleted = self._delete(too_much(self.objects, workload.objects), SETUP)
+        deleted, _ = self._delete(too_much(self.objects, workload.objects), SETUP)
         self._apply(list(wanted.values()), SETUP)
         self.objects, changed = dict(workload.objects), time.monotonic()
         self._await_workload(workload)
@@ -146,6 +146,14 @@ class State:
             Move(step.name, len(surplus), len(lacking), changed - began, done - changed, "; ".join(awaited))
         )
 
+    def put(self, one: Object) -> str:
+        """Apply one object more in the step that is there; the id of the reply."""
+        return self._apply([one], self.step)
+
+    def take(self, one: Object) -> str:
+        """Delete one object; the id of the reply."""
+        return self._delete([one], self.step)[1]
+
     def undo(self) -> None:
         """Delete what was applied, and wait until it is gone. What is not labkit's any more stays."""
         space = self._space() if self._applied else None
@@ -160,20 +168,22 @@ class State:
             self._delete(going, self.step)
         except TimeLimit:
             log.info("%s: the deletion goes on", self.view.namespace)
-        until(
-            self.view, lambda: self._left(going), self._limits.gone_s, awaited="what was applied to be gone"
-        )
+        until(self.view, lambda: self._left(going), self.limits.gone_s, awaited="what was applied to be gone")
         self._applied.clear()
 
-    def _delete(self, objects: Sequence[Object], step: str) -> int:
+    def _delete(self, objects: Sequence[Object], step: str) -> tuple[int, str]:
+        """How many that were, and the id of the last reply."""
+        last = ""
         for request in deletes(objects, step, self._recorder.find):
-            delete(self._recorder, request)
+            last = delete(self._recorder, request).id
             for called in request.objects:
                 self.objects.pop(called, None)
                 self._applied.pop(called, None)
-        return len(objects)
+        return len(objects), last
 
-    def _apply(self, objects: Sequence[Object], step: str) -> None:
+    def _apply(self, objects: Sequence[Object], step: str) -> str:
+        """The id of the last reply."""
+        last = ""
         by_name = {f"{one['kind']}/{one['metadata']['name']}": one for one in objects}
         for request in applies(objects, step, self._recorder.find):
             mine = {called: by_name[called] for called in request.objects}
@@ -184,6 +194,8 @@ class State:
             if reply.exit_code != 0:
                 raise CommandError(reply)
             self.objects |= mine
+            last = reply.id
+        return last
 
     def _space(self) -> Object | None:
         spaces = self.view.items(NAMESPACES)
@@ -201,7 +213,7 @@ class State:
         return ", ".join(sorted(names & there))
 
     def _await_workload(self, workload: Step) -> None:
-        limits = self._limits
+        limits = self.limits
         await_rollout(self.view, workload.objects, limits.rollout_s)
         await_endpoints(self.view, workload.objects, limits.endpoints_s)
         self._nodes.await_service(self._ip("backend-service"), limits.services_s)
@@ -214,7 +226,7 @@ class State:
         }
         if not made:
             return []
-        await_rollout(self.view, made, self._limits.rollout_s)
+        await_rollout(self.view, made, self.limits.rollout_s)
         return ["its pods to run"]
 
     def _await_services(self, step: Step, applied: Sequence[Object]) -> list[str]:
@@ -222,7 +234,7 @@ class State:
         added = [one for one in applied if one["kind"] == "Service"]
         if not added:
             return []
-        limit_s = self._limits.services_s + self._limits.each_service_s * service_count(step.name)
+        limit_s = self.limits.services_s + self.limits.each_service_s * service_count(step.name)
         await_endpoints(self.view, {str(n): one for n, one in enumerate(added)}, limit_s)
         self._nodes.await_service(self._ip(added[-1]["metadata"]["name"]), limit_s)
         return [f"EndpointSlices, and the last Service on every node by {self._nodes.way}"]
@@ -240,7 +252,7 @@ class State:
             )
             return f"{left} are left" if left else ""
 
-        limit_s = self._limits.gone_s + self._limits.each_service_s * len(names)
+        limit_s = self.limits.gone_s + self.limits.each_service_s * len(names)
         until(self.view, slices, limit_s, awaited="the EndpointSlices of deleted Services to be gone")
         self._nodes.await_gone(ip, limit_s)
         return [f"deleted Services to be gone from every node by {self._nodes.way}"]
@@ -252,10 +264,10 @@ class State:
         )
         if not gone and not come:
             return []
-        limits = self._limits
+        limits = self.limits
         _, awaited = await_policies(
             self.view,
-            POLICY_STEPS.get(step.name, ()),
+            POLICY_STEPS.get(step.name, come),
             gone,
             blocked=step.name == "policy-deny-all",
             limits=(limits.policies_s, limits.effect_s, limits.no_engine_s),

@@ -7,14 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import ParameterError
-from labkit.experiments.manifests import POLICIES, images, key, measure, policies, scale_services, workload
+from labkit.experiments.manifests import (
+    POLICIES,
+    images,
+    key,
+    measure,
+    policies,
+    scale_policies,
+    scale_services,
+    sticky_service,
+    workload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from labkit.experiments.manifests import Object
 
-__all__ = ["POLICY_STEPS", "WORKLOAD_STEPS", "Step", "service_count", "step"]
+__all__ = ["AFFINITY", "POLICY_STEPS", "WORKLOAD_STEPS", "Step", "policy_count", "service_count", "step"]
 
 #: Steps in which nothing but the workload is there.
 WORKLOAD_STEPS = (
@@ -27,6 +37,9 @@ POLICY_STEPS = {"policy-deny-all": DENY, "policy-allow-frontend": (*DENY, *ALLOW
 #: Measured in turns, between so many pairs of nodes.
 MEASURE = re.compile(r"measure-([1-9])")
 SERVICES = re.compile(r"services-([1-9]\d{0,4}|100000)")
+SCALED_POLICIES = re.compile(r"policies-([1-9]\d{0,3}|10000)")
+#: With a Service that remembers its clients.
+AFFINITY = "affinity"
 NAMESPACE = "cni-lab"
 
 
@@ -54,6 +67,12 @@ def service_count(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def policy_count(name: str) -> int:
+    """How many policies on the backends a step has beside those of the run-book."""
+    found = SCALED_POLICIES.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
 def _added(name: str, namespace: str, pulled: Mapping[str, str]) -> tuple[Object, ...]:
     """What a step has beside the workload."""
     if name in WORKLOAD_STEPS:
@@ -62,9 +81,14 @@ def _added(name: str, namespace: str, pulled: Mapping[str, str]) -> tuple[Object
         return policies(namespace, POLICY_STEPS[name])
     if count := service_count(name):
         return scale_services(namespace, count)
+    if count := policy_count(name):
+        return scale_policies(namespace, count)
+    if name == AFFINITY:
+        return sticky_service(namespace)
     if found := MEASURE.fullmatch(name):
         return measure(namespace, pulled, int(found[1]))
-    known = ", ".join((*WORKLOAD_STEPS, *POLICY_STEPS))
+    known = ", ".join((*WORKLOAD_STEPS, *POLICY_STEPS, AFFINITY))
     raise ParameterError(
-        f"no step {name!r}; there are: {known}, measure-<pairs of nodes>, and services-<number> up to 100000"
+        f"no step {name!r}; there are: {known}, measure-<pairs of nodes>, policies-<number> up to 10000, and "
+        "services-<number> up to 100000"
     )

@@ -40,7 +40,7 @@ class Limits:
     #: More for each Service: a slow control plane makes some ten EndpointSlices a second.
     each_service_s: float = 0.2
     policies_s: float = 60
-    #: For the effect of a policy where it is not known what enforces it, and where nothing is known to.
+    #: For an effect that only a connection shows, and for that of a policy where nothing is known to enforce any.
     effect_s: float = 30
     no_engine_s: float = 2
     gone_s: float = 180
