@@ -117,6 +117,20 @@ def test_a_recording_of_it_replays_to_the_same_and_asks_nothing(tmp_path):
     assert not kept["round"].lt(0).any()
 
 
+def test_what_was_interrupted_goes_on_where_it_was(tmp_path):
+    about = {"recorded_at": "now", "note": ""}
+    first = Recorder(MadeUp(lost_after=60), tmp_path / "one", about=about)
+    in_turns({"one": Cluster("one", "live:one", first)})
+    first.close()
+    kept = len(Recording.open(tmp_path / "one"))
+    made = MadeUp()
+    again = Recorder.open(made, tmp_path / "one")
+    done = in_turns({"one": Cluster("one", "live:one", again)})
+    again.close()
+    assert done["rounds"].item() == SMALL.rounds
+    assert len(made.asked) + kept == len(Recording.open(tmp_path / "one"))
+
+
 def test_a_recording_that_ends_in_the_middle_gives_its_part(tmp_path):
     recorder = Recorder(MadeUp(), tmp_path / "one", about={"recorded_at": "now", "note": ""})
     in_turns({"one": Cluster("one", "live:one", recorder)})
