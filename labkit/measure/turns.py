@@ -48,7 +48,7 @@ MEASURED = Schema("measured", "How arms were measured in turns.", key=(), column
 #: What an arm remembers of its turns.
 KEY = "measured in turns"
 #: Seconds between words about progress.
-SAY_S = 2.0
+SAY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
