@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from labkit.errors import MissingFeature, NotReady, ParameterError, RequestError, SourceError
+from labkit.errors import MissingFeature, NotReady, RequestError, SourceError
 from labkit.exec.recording import Recorder
 from labkit.exec.redaction import Redaction
 from labkit.exec.request import Read
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from labkit.exec.executor import Executor
     from labkit.exec.request import Reply, Request
 
-__all__ = ["KINDS", "PLANS", "Chain", "Opener", "Terms", "created", "open_chain", "prepare", "talking"]
+__all__ = ["KINDS", "Chain", "Opener", "Terms", "created", "open_chain", "prepare", "talking"]
 
 #: The kinds of sources that are live, and the plan of measurements that each starts with.
 KINDS = {"netns": "quick", "live": "full"}
-PLANS = ("quick", "full")
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How live arms may be treated.
 
-    `plan` is how much is measured (`quick`, `full`; empty: what its kind of source starts with), `read_only`
-    leaves out all that needs a change, `allow_context` names contexts of clusters that labkit did not create
-    and may change all the same, `redact_ips` takes public addresses out of what is recorded, `images` is a file
-    of images to pull in place of labkit's (see `experiments/images.toml`). `recorded_at` is when the run began
-    that an arm belongs to: arms that are measured in turns are of one moment.
+    `plan` is how much is measured (`quick`, `full`, with parts set anew behind colons as in
+    `full:services=1,100,20000`; empty: what its kind of source starts with), `read_only` leaves out all that
+    needs a change, `allow_context` names contexts of clusters that labkit did not create and may change all the
+    same, `redact_ips` takes public addresses out of what is recorded, `images` is a file of images to pull in
+    place of labkit's (see `experiments/images.toml`). `recorded_at` is when the run began that an arm belongs to:
+    arms that are measured in turns are of one moment.
     """
 
     plan: str = ""
@@ -56,8 +56,8 @@ class Terms:
     recorded_at: str = ""
 
     def __post_init__(self) -> None:
-        if self.plan and self.plan not in PLANS:
-            raise ParameterError(f"no plan {self.plan!r}; there are: {', '.join(PLANS)}")
+        if self.plan:
+            plan_named(self.plan)
 
 
 class Opener(Protocol):
@@ -190,11 +190,12 @@ def _pods(reply: Reply, namespace: str) -> set[tuple[str, str]]:
 
 
 def plan_named(name: str) -> Plan:
-    """How much is measured, by the name of the plan."""
-    from labkit.collect.plan import FULL, QUICK  # noqa: PLC0415
+    """How much is measured, in the words of `collect.plan_words`. Raises ParameterError where they mean nothing."""
+    from labkit.collect.plan_words import named  # noqa: PLC0415
     from labkit.measure import design  # noqa: PLC0415
 
-    plan, turns = {"quick": (QUICK, design.CORE), "full": (FULL, design.FULL)}[name]
+    plan = named(name)
+    turns = {"quick": design.CORE, "full": design.FULL}[name.partition(":")[0]]
     return replace(plan, turns=turns.to_json())
 
 

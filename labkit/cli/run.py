@@ -45,7 +45,8 @@ Out = Annotated[Path | None, typer.Option(help="folder of this run; default: one
 PlanName = Annotated[
     str,
     typer.Option(
-        metavar="quick|full", help="how much live arms are measured; default: quick for netns, else full"
+        metavar="quick|full[:PART=N,…]",
+        help="how much live arms are measured, as full:services=1,100,20000; default: quick for netns, else full",
     ),
 ]
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="ask live arms only what needs no change")]
