@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from labkit.collect.gather import NODE, POD, collects, gather, read_one
 from labkit.collect.kubernetes import node_targets, pod_targets
-from labkit.parse import network_policy, qdisc, resolv_conf
+from labkit.parse import iptables, network_policy, qdisc, resolv_conf
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.cluster import Cluster
 
-__all__ = ["network_policies", "qdiscs", "resolvers"]
+__all__ = ["chains6", "network_policies", "qdiscs", "resolvers"]
 
 
 @collects(resolv_conf.RESOLVERS, POD)
@@ -31,6 +31,13 @@ def qdiscs(cluster: Cluster) -> pd.DataFrame:
     return gather(
         cluster.run_each(targets, ("tc", "-s", "-j", "qdisc", "show")), qdisc.qdiscs, "node", targets
     )
+
+
+@collects(iptables.CHAINS, NODE)
+def chains6(cluster: Cluster) -> pd.DataFrame:
+    """Every ip6tables chain of each node: frame CHAINS by node."""
+    targets = node_targets(cluster)
+    return gather(cluster.run_each(targets, ("ip6tables-save", "-c")), iptables.chains, "node", targets)
 
 
 @collects(network_policy.RULES)

@@ -24,7 +24,7 @@ READ: dict[str, Collector[...]] = {
     "endpoints": kubernetes.endpoints, "links": node.links, "addresses": node.addresses,
     "routes": node.routes, "ip_rules": node.rules, "neighbours": node.neighbours,
     "forwarding": node.forwarding, "sysctls": node.sysctls, "rules": services.rules,
-    "chains": services.chains, "rules6": services.rules6, "pod_links": pod.links,
+    "chains": services.chains, "rules6": services.rules6, "chains6": path_state.chains6, "pod_links": pod.links,
     "pod_routes": pod.routes, "pod_neighbours": pod.neighbours, "pod_addresses": pod.addresses,
     "resolvers": path_state.resolvers, "namespaces": policies.namespaces, "policy_rules": path_state.network_policies, "qdiscs": path_state.qdiscs,
 }  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridges"]
 
+#: Setting that calls netfilter for what is only switched. That of IPv6 is read nowhere, and as that of IPv4.
 CALLS_IPTABLES = "net.bridge.bridge-nf-call-iptables"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.ends import destination, source
 from labkit.analysis.paths.observed import flows
+from labkit.analysis.paths.packet import at_port
 from labkit.schema import REPLY, Column, Schema
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def differences(
 
 def _of_flow(model: Model, flow: Flow, asked: tuple[str, str, int | None], tapped: set[str]) -> Iterator[Row]:
     client, ip, port = asked
-    common = {"flow": flow.name, "asked": ip if port is None else f"{ip}:{port}"}
+    common = {"flow": flow.name, "asked": at_port(ip, port)}
     begin = source(model.world, client)
     if begin.kind == "outside":
         yield _unmodelled(flow, common, f"no pod and no node has the client's address {client}")
@@ -200,7 +201,7 @@ def _observed(sighting: Sighting) -> str:
 def _text(tap: str, direction: str, device: str, values: list[Any]) -> str:
     src, dst, port, ttl, encap, outer_src, outer_dst = values
     where = f"{ARROW[direction]} {device}" + ("" if tap == "node" else f" of {tap}")
-    to = dst if port is None else f"{dst}:{port}"
+    to = at_port(dst, port)
     around = f", in {encap} {outer_src} to {outer_dst}" if encap else ""
     return f"{where}: {src} to {to}, TTL {'not known' if ttl is None else ttl}{around}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.hops import ended, hop, replies
 from labkit.analysis.paths.netfilter import ENDS, HOOKS, TRANSLATES, Outcome
-from labkit.analysis.paths.packet import Entry
+from labkit.analysis.paths.packet import Entry, at_port
 from labkit.analysis.paths.rules import Devices
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def _translated(
     if target == "DNAT" and "--to-destination" in given:
         changed = _destination(packet, given["--to-destination"])
         walk = walk._replace(packet=changed)
-        to = f"{changed.dst}:{changed.dport}" if changed.dport is not None else changed.dst
         by = _chosen(steps) or said
-        what, place = f"{packet.dst}:{packet.dport} becomes {to}, by {by}", "service"
+        what = f"{at_port(packet.dst, packet.dport)} becomes {at_port(changed.dst, changed.dport)}, by {by}"
+        place = "service"
     elif target in ("MASQUERADE", "SNAT"):
         source = given.get("--to-source", "").partition(":")[0] or _own_address(
             machine, devices.outgoing, packet

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from labkit.analysis.paths.packet import at_port
 from labkit.analysis.paths.state import rows_of
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Flow:
     @property
     def name(self) -> str:
         """Protocol, client and its port, and what its first packet was sent to."""
-        to = self.asked if self.port is None else f"{self.asked}:{self.port}"
-        return f"{self.protocol} {self.client}:{self.client_port} to {to}"
+        client = at_port(self.client, self.client_port)
+        return f"{self.protocol} {client} to {at_port(self.asked, self.port)}"
 
 
 def flows(packets: pd.DataFrame, pods: pd.DataFrame) -> list[Flow]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Entry", "Packet", "Tunnel", "Walk", "family_of", "number_of"]
+__all__ = ["Entry", "Packet", "Tunnel", "Walk", "at_port", "family_of", "number_of"]
 
 #: `net.ipv4.ip_default_ttl` and the hop limit of Linux.
 TTL = 64
@@ -25,6 +25,13 @@ def number_of(ip: str) -> int:
 def family_of(ip: str) -> str:
     """`inet` or `inet6`."""
     return "inet6" if ":" in ip else "inet"
+
+
+def at_port(ip: str, port: object | None) -> str:
+    """An address with its port, if it has one; of IPv6 in brackets."""
+    if port is None:
+        return ip
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 class Tunnel(NamedTuple):
@@ -94,7 +101,7 @@ class Entry(NamedTuple):
 
 def _ends(ends: tuple[str, int | None, str, int | None]) -> str:
     src, sport, dst, dport = ends
-    return f"{src}:{sport or '*'} to {dst}:{dport or '*'}"
+    return f"{at_port(src, sport or '*')} to {at_port(dst, dport or '*')}"
 
 
 class Walk(NamedTuple):

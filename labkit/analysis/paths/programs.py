@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.hops import ASSUMED, ended, hop, replies, seen
 from labkit.analysis.paths.maps import Maps
-from labkit.analysis.paths.packet import Entry, Tunnel
+from labkit.analysis.paths.packet import Entry, Tunnel, at_port
 from labkit.analysis.paths.routes import shown
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Programs:
                 yield ended(walk, machine.name, "socket", "rejected", how, **more)
                 return
             chosen = walk.with_packet(dst=backend[0], dport=backend[1])._replace(chance=walk.chance * share)
-            what = f"{asked.dst}:{asked.dport} becomes {backend[0]}:{backend[1]} before there is a packet"
+            what = f"{at_port(asked.dst, asked.dport)} becomes {at_port(*backend)} before there is a packet"
             yield chosen.then(hop(chosen, machine.name, "socket", what, verdict="translated", **more))
         if not self.maps.is_frontend(machine.name, asked):
             yield walk
@@ -111,7 +111,7 @@ class Programs:
                 continue
             entry = Entry(asked.ends, chosen.packet.ends, more["reply"])
             chosen = chosen.remembered(f"{machine.name} lb", entry)
-            what = f"{asked.dst}:{asked.dport} becomes {backend[0]}:{backend[1]}"
+            what = f"{at_port(asked.dst, asked.dport)} becomes {at_port(*backend)}"
             yield chosen.then(hop(chosen, machine.name, "service", what, verdict="translated", **more))
 
     def _policy(self, walk: Walk, machine: Machine, endpoint: Row, direction: str) -> Iterator[Walk]:

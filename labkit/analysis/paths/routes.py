@@ -73,9 +73,10 @@ class Routes:
         family = packet.family
         rules = self.rules if family == "inet" else []
         if not rules:
+            why = " (rules of IPv6 are not read: by the default ones)" if self.rules else ""
             for table, _ in DEFAULT_RULES:
                 if found := self._lookup(family, table, packet.dst):
-                    return _taken(found, f"lookup {table}", None)
+                    return _taken(found, f"lookup {table}{why}", None)
             return Decision(None)
         for rule in rules:
             if not _fits(rule, packet, incoming):

@@ -55,7 +55,7 @@ class State:
     """The frames of one arm by name, and why a frame is not there.
 
     Names: `nodes`, `pods`, `services`, `endpoints` of the API; `links`, `addresses`, `routes`, `ip_rules`,
-    `neighbours`, `forwarding`, `sysctls`, `rules`, `chains`, `rules6` by node; `pod_links`, `pod_routes`,
+    `neighbours`, `forwarding`, `sysctls`, `rules`, `chains`, `rules6`, `chains6` by node; `pod_links`, `pod_routes`,
     `pod_neighbours`, `pod_addresses`, `resolvers` by pod; `qdiscs` by node, `namespaces`, `policy_rules`; and with Cilium `status`, `config`,
     `cilium_endpoints`, `endpoint_map`, `ipcache`, `lb_map`, `lb_frontends`, `maglev`, `policy_map`, `identities`;
     of the `ebpf` topology of a lab `lab_frontends`, `lab_backends`, `lab_isolated`, `lab_peers`, `lab_ports`.
@@ -135,10 +135,9 @@ class Machine:
     def rules(self) -> dict[str, Rules]:
         """The rules of iptables by family; a family that was not read is not there."""
         found = {}
-        for family, name in (("inet", "rules"), ("inet6", "rules6")):
-            frame = self._state.get(name)
+        for family, number in (("inet", ""), ("inet6", "6")):
+            frame, chains = self._state.get(f"rules{number}"), self._state.get(f"chains{number}")
             if frame is not None:
-                chains = self._state.get("chains") if family == "inet" else None
                 mine = None if chains is None else chains[chains["node"] == self.name]
                 found[family] = Rules(frame[frame["node"] == self.name], mine)
         return found
