@@ -119,7 +119,7 @@ def _mtus(links: pd.DataFrame | None, place: str, arm: list[str]) -> dict[tuple[
     if links is None:
         return {}
     names = [*arm, place, "interface", "mtu"]
-    return {(place, *row[:-1]): row[-1] for row in links[names].itertuples(index=False, name=None)}
+    return {(place, *row[:-1]): row[-1] for row in links[names].dropna().itertuples(index=False, name=None)}
 
 
 def _believed(fetches: pd.DataFrame, arm: list[str]) -> dict[tuple[Any, ...], str]:
@@ -165,6 +165,7 @@ READ = (
     *KEPT,
     "tap",
     "interface",
+    "protocol",
     "src_ip",
     "dst_ip",
     "src_port",
@@ -185,7 +186,8 @@ def _end(seen: Row, end: str) -> str:
 
 def _in_the_socket(seen: Row, believed: str | None) -> list[str]:
     """What was rewritten before the first packet, where the client said whom it believes to talk to."""
-    if believed is None or seen["tap"] != "pod" or believed in (seen["dst_ip"], seen["src_ip"]):
+    ends = (seen["dst_ip"], seen["src_ip"])
+    if believed is None or seen["protocol"] != "tcp" or seen["tap"] != "pod" or believed in ends:
         return []
     return [f"DNAT in the socket {believed} → {seen['dst_ip']}"] if seen["request"] is True else []
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MARKS", "POINTS", "POINT_PACKETS", "marks", "packets", "points"]
 
-#: Below the ports that Linux gives to clients (32768 and up), and no server's.
-MARK, PORTS = 27_750, 100
+#: Echo identifiers from there on, and source ports: below those that Linux gives to clients (32768 and up).
+MARK, FIRST_PORT, PORTS = 27_750, 26_750, 100
 #: So many fetches that it is next to certain that a backend on another node answers one.
 FETCHES, ECHOES = 16, 3
 #: What the burst may take beyond what other captures listen for.
@@ -103,7 +103,7 @@ def _burst(here: Cluster, target: str, addresses: list[str]) -> list[Reply]:
     asked = [here.run(target, (*echo, str(MARK + n), ip), check=False) for n, ip in enumerate(addresses)]
     url = f"http://backend-service.{here.namespace}.svc.cluster.local/"
     fetch = ("curl", "-sS", "--connect-timeout", "1", "-H", "Connection: close", "-w", r"%{json}\n")
-    ports = ("--local-port", f"{MARK}-{MARK + PORTS - 1}")
+    ports = ("--local-port", f"{FIRST_PORT}-{FIRST_PORT + PORTS - 1}")
     return [*asked, here.run(target, (*fetch, *ports, *("-o", "/dev/null", url) * FETCHES), check=False)]
 
 

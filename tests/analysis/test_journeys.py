@@ -195,6 +195,13 @@ def test_a_socket_that_translates_is_only_told_of_by_the_client():
     assert changes(hops(found, clocks(found, NODES))) == ["", "TTL 64 → 63"]
 
 
+def test_an_echo_is_no_connection_of_the_same_number():
+    found = journeys(seen(("client", "pod", ping("10.1.0.2", 40000))), PODS, SERVICES)
+    fetches = translations(journeys(seen(("client", "pod", syn())), PODS, SERVICES), ASKED)
+    assert fetches["local_port"].tolist() == found["client_port"].tolist() == [40000]
+    assert changes(hops(found, clocks(found, NODES), fetches=fetches)) == [""]
+
+
 def test_arms_stay_apart():
     found = at(seen(*WAY), TIMES)
     both = pd.concat([found.assign(arm=arm) for arm in "ab"], ignore_index=True)
