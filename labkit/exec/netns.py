@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from labkit.exec.request import Reply, Request
 
-__all__ = ["UNSHARE", "Netns"]
+__all__ = ["PATH", "UNSHARE", "Netns"]
 
 #: Namespaces of its own for whatever follows, and its end with the end of this.
 UNSHARE = ("unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--net", "--uts", "--ipc")
 LAB = (sys.executable, "-m", "labkit.netns")
+#: Whatever the owner's is: a lab's programs are the machine's.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 READY_S = 60.0
 END_S = 10.0
@@ -44,7 +46,7 @@ class Netns:
         self._closing = threading.Lock()
         try:
             self._lab = _started(topology, self.folder)
-        except FileNotFoundError:  # there is no unshare
+        except OSError:  # there is no unshare
             lab_folder.remove(self.folder)
             _check(topology)
             raise
@@ -92,6 +94,7 @@ def _started(topology: str, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  (our own module)
             [*UNSHARE, *LAB, topology, "--folder", str(folder)],
+            env={**os.environ, "PATH": PATH},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

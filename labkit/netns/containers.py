@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import ProvisionError
+from labkit.exec.netns import PATH
 from labkit.netns.machines import Done
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["ENVIRONMENT", "Container", "run", "start", "stop"]
 
 #: What every process has, whatever the environment of whoever started the lab.
 ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",

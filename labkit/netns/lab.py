@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -93,12 +94,15 @@ def _first_process(topology: str, folder: Path) -> int:
     while ended != lab:
         ended, status = os.wait()
     subprocess.run(["umount", "--lazy", str(state)], stdin=subprocess.DEVNULL, check=True)  # noqa: S603, S607
-    lab_folder.remove(folder)
-    return os.waitstatus_to_exitcode(status) & 0xFF
+    code = os.waitstatus_to_exitcode(status) & 0xFF
+    if code == 0:  # its owner may be gone; after a failure he reads the log, and removes it
+        lab_folder.remove(folder)
+    return code
 
 
 def _serve_and_end(topology: str, folder: Path) -> NoReturn:
     """Serve, and end without waiting for threads: the kernel takes what they do."""
+    threading.Thread(target=_end_when_asked, daemon=True).start()
     code = 1
     try:
         code = _serve(topology, folder)
@@ -108,7 +112,14 @@ def _serve_and_end(topology: str, folder: Path) -> NoReturn:
         os._exit(code)
 
 
+def _end_when_asked() -> NoReturn:
+    """End when the owner says so or is gone, also in the middle of setting up."""
+    sys.stdin.buffer.read(1)
+    os._exit(0)
+
+
 def _serve(name: str, folder: Path) -> int:
+    """Serve for good; the exit code where it cannot."""
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(_refusal, name)  # while the libraries are loaded
         import pyroute2  # noqa: F401, PLC0415
@@ -128,8 +139,8 @@ def _serve(name: str, folder: Path) -> int:
         return _told(f"netns:{name} could not be set up: {error}")
     with Server(LabExecutor(machines, control), folder / "socket"):
         _tell(ready=name)
-        sys.stdin.buffer.read(1)
-    return 0
+        while True:
+            signal.pause()
 
 
 class LabExecutor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.exec.netns import PATH, UNSHARE
 from labkit.netns.containers import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ EBPF_FILES = {
     "libbpf-dev": ("/usr/include/bpf/bpf_helpers.h", "compile the eBPF programs"),
     "linux-libc-dev": ("/usr/include/linux/bpf.h", "compile the eBPF programs"),
 }
-PATH = ENVIRONMENT["PATH"]
 
 #: Each is tried in namespaces that end with the trial: a command, and what it is for.
 FEATURES = {
@@ -68,6 +68,10 @@ FEATURES = {
     "overlay": (
         "cd /mnt && mount -t tmpfs l . && cd . && mkdir u w o && mount -t overlay -o lowerdir=/etc,upperdir=u,workdir=w l o",
         "the /etc of containers",
+    ),
+    "device files": (
+        "cd /mnt && mount -t tmpfs l . && cd . && mknod n c 1 3 && : >n",
+        "the /dev of containers",
     ),
     "iptables nat": (
         "iptables -t nat -A POSTROUTING -m comment --comment x -m mark --mark 1 -j MASQUERADE",
@@ -138,7 +142,7 @@ def _features(topology: Topology) -> list[Need]:
     }
     pairs = [word for name, (command, _) in wanted.items() for word in (name, command)]
     tried = subprocess.run(  # noqa: S603  (argv lists of constants)
-        ["unshare", "--mount", "--net", "sh", "-c", TRIAL, "sh", *pairs],  # noqa: S607
+        [*UNSHARE, "sh", "-c", TRIAL, "sh", *pairs],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,7 +1,7 @@
 """The arm of a lab: it starts, says what it is, and leaves nothing, however it or its owner ends."""
 
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +23,14 @@ import sys, time
 from labkit.exec.netns import Netns
 lab = Netns("routed")
 print(lab.pid, lab.folder, flush=True)
+sys.stdin.readline()
 {then}
 """
 #: What a lab must not change on the machine it runs on.
 HOST = (
-    ("ip", "-o", "link"), ("ip", "-o", "address"), ("ip", "route", "show", "table", "all"), ("ip", "netns"),
-    ("iptables", "-S"), ("iptables", "-t", "nat", "-S"), ("nft", "list", "ruleset"), ("sysctl", "net.ipv4.ip_forward"), ("cat", "/proc/self/mounts"),
-    ("cat", "/etc/resolv.conf"), ("ls", "/sys/fs/bpf"),
+    ("ip", "-o", "link"), ("ip", "-o", "address"), ("ip", "route", "show", "table", "all"), ("ip", "rule"),
+    ("ip", "netns"), ("iptables-save",), ("nft", "list", "ruleset"), ("sysctl", "-a", "-r", r"^net\.(ipv4|ipv6|bridge)\."),
+    ("cat", "/proc/self/mounts"), ("cat", "/etc/resolv.conf"), ("hostname",), ("ls", "/sys/fs/bpf"),
 )  # fmt: skip
 
 
@@ -56,7 +57,9 @@ def owned(then):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     pid, folder = owner.stdout.readline().split()
-    return owner, tree(int(pid)), Path(folder)
+    processes = tree(int(pid))
+    print(file=owner.stdin, flush=True)
+    return owner, processes, Path(folder)
 
 
 def seen_from_the_host():
@@ -80,6 +83,22 @@ def test_nothing_is_left_however_the_owner_ends(then, act):
     assert len(processes) > 5
     assert gone(processes, folder)
     assert seen_from_the_host() == before
+
+
+def test_a_lab_whose_owner_is_killed_while_it_starts_ends_at_once(tmp_path):
+    require("routed")
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER.format(then="")],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with owner:
+        while not (started := list(tmp_path.glob("*/lab.json"))):
+            assert owner.poll() is None
+            time.sleep(0.01)
+        processes = tree(json.loads(started[0].read_text())["lab"]["pid"])
+        owner.kill()
+        assert owner.stdout.read() == b"", "the lab was ready already"
+    assert gone(processes, started[0].parent, limit_s=3)
 
 
 @pytest.mark.parametrize("which", [0, 2], ids=["its-root", "what-serves"])
@@ -139,10 +158,20 @@ def test_a_topology_that_there_is_not():
         Netns("star")
 
 
-def test_without_the_rights_it_says_what_is_missing():
+@pytest.mark.parametrize(("less", "lacks"), [
+    (("setpriv", "--bounding-set=-all", "--inh-caps=-all"), "the right to make namespaces"),
+    (("unshare", "--user", "--map-root-user"), "the kernel feature device files"),
+    (("sh", "-c", 'exec env PATH=/nowhere "$@"', "sh"), ""),
+], ids=["no-capabilities", "root-of-a-user-namespace", "no-PATH"])  # fmt: skip
+def test_without_the_rights_it_says_what_is_missing(less, lacks, tmp_path):
     require("routed")
-    starts = "from labkit.exec.netns import Netns; Netns('routed')"
-    bare = [shutil.which("setpriv"), "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", starts]
-    refused = subprocess.run(bare, capture_output=True, text=True, check=False)
-    assert "SourceError: netns:routed needs what this machine does not have" in refused.stderr
-    assert "the right to make namespaces" in refused.stderr
+    starts = "from labkit.exec.netns import Netns; Netns('routed').close()"
+    told = subprocess.run(
+        [*less, sys.executable, "-c", starts],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if lacks:
+        assert "SourceError: netns:routed needs what this machine does not have" in told.stderr
+        assert lacks in told.stderr
+    assert (told.returncode == 0) == (not lacks)
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """Real packets between namespaces, through the programs of the eBPF dataplane."""
 
 import json
-import os
 import struct
 import time
 from collections import Counter
@@ -14,13 +13,10 @@ from scipy.stats import chisquare
 from labkit.analysis.policy_model import Flow, Peer, decide, records
 from labkit.errors import ProvisionError
 from labkit.netns.ebpf import EbpfDataplane, layout
-from labkit.netns.ebpf.needs import missing
 from labkit.parse import network_policy
 from tests.netns import ebpf_lab
+from tests.netns.conftest import require
 from tests.netns.ebpf_lab import NAMESPACE, endpoint_slice, policy, service
-
-if (absent := missing()) and not os.environ.get("CI"):
-    pytest.skip("; ".join(what for what, _, _ in absent), allow_module_level=True)
 
 WEB = [(80, 8080, "TCP"), (80, 8080, "UDP")]
 SELF = [(80, 80, "TCP"), (80, 80, "UDP")]
@@ -81,6 +77,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def shared():
+    require("ebpf")
     with ebpf_lab.lab() as machines:
         yield Lab(machines)
 

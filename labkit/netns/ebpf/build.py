@@ -9,7 +9,7 @@ from pathlib import Path
 from labkit.errors import ProvisionError
 from labkit.netns.ebpf.layout import CAPACITY
 
-__all__ = ["INCLUDES", "SOURCES", "compiled"]
+__all__ = ["SOURCES", "compiled"]
 
 SOURCES = Path(__file__).parent
 #: Where Debian has the headers of the machine (`asm/types.h`).
