@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.analysis.paths.hops import replies
 from labkit.analysis.paths.maps import Maps
 from labkit.analysis.paths.packet import Packet
-from labkit.analysis.paths.state import rows_of
+from labkit.analysis.paths.rows import rows_of
 from labkit.analysis.policy_model import Flow, Peer, decide, labels_of, records
 
 if TYPE_CHECKING:

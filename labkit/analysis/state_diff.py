@@ -12,7 +12,8 @@ from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.packet import family_of
-from labkit.analysis.paths.state import World, rows_of
+from labkit.analysis.paths.rows import rows_of
+from labkit.analysis.paths.state import World
 from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:

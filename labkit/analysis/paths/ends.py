@@ -77,7 +77,7 @@ def _address(world: World, name: str) -> End | None:
     except ValueError:
         return None
     pod, node = world.pod_of_ip.get(ip), world.node_of_ip.get(ip)
-    service = next((row for row in world.services if row["cluster_ip"] == ip), None)
+    service = next(iter(world.services_of_ip.get(ip, ())), None)
     if pod is not None:
         return End("pod", pod["pod"], ip, pod)
     if service is not None:

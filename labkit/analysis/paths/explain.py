@@ -9,11 +9,11 @@ from labkit.analysis.paths.ends import End, destination, source, split
 from labkit.analysis.paths.hops import ASSUMED, ended, frame_of, hop, replies
 from labkit.analysis.paths.kernel import Kernel
 from labkit.analysis.paths.lab_programs import LabPrograms
-from labkit.analysis.paths.names import answered, questions
+from labkit.analysis.paths.names import answered, dns_name, questions
 from labkit.analysis.paths.packet import Packet, Walk, family_of
 from labkit.analysis.paths.programs import Programs
 from labkit.analysis.paths.start import from_node, from_outside, from_pod
-from labkit.analysis.paths.state import World, rows_of
+from labkit.analysis.paths.state import World
 from labkit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ class Model:
 
     def _ports(self, end: End) -> list[dict[str, Any]]:
         """The rows of a Service, one a port; none of what is no Service."""
-        named = (row for row in self.world.services if f"{row['namespace']}/{row['service']}" == end.name)
-        return list(named) if end.kind == "service" else []
+        if end.kind != "service":
+            return []
+        namespace, _, service = end.name.partition("/")
+        return self.world.services_by_name[dns_name(service, namespace)]
 
     def transport(self, end: End, port: int | None, protocol: str | None) -> tuple[str, int | None]:
         """Protocol and port: those that were asked for, or the Service's first; else an echo."""
@@ -160,17 +162,16 @@ class Model:
     def _resolved(self, walk: Walk, begin: End, end: End) -> Walk:
         """The name's way to an address, where one was named."""
         asked, node = end.asked or "", self.world.pods[begin.name]["node"] if begin.kind == "pod" else None
-        rows = [row for row in rows_of(self.world.state.get("resolvers")) if row["pod"] == begin.name]
-        if not rows:
+        resolver = self.world.resolvers.get(begin.name)
+        if resolver is None:
             reason = "resolv.conf of the sender was not read; the Service's address is taken from the API"
             text = f"Service {end.name} clusterIP {end.ip or 'None'}"
             return walk.then(
                 hop(walk, node, "name", f"{asked} is {end.ip or 'nothing'}", verdict=ASSUMED, note=reason,
                     rests_on=text, reply=replies(end.row))
             )  # fmt: skip
-        resolver = rows[0]
         tried = questions(asked, (resolver["search"] or "").split(","), resolver["ndots"])
-        count, found = answered(tried, self.world.services)
+        count, found = answered(tried, self.world.services_by_name)
         text = (
             f"nameserver {resolver['nameservers']}, search {resolver['search']}, ndots {resolver['ndots']}; "
             f"asks {', '.join(tried[:count])}"

@@ -13,9 +13,9 @@ from labkit.analysis.paths.rules import Devices
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from labkit.analysis.paths.machine import Machine
     from labkit.analysis.paths.netfilter import Step
     from labkit.analysis.paths.packet import Packet, Walk
-    from labkit.analysis.paths.state import Machine
 
 Row = dict[str, Any]
 __all__ = ["at_hook", "comes", "leaves"]

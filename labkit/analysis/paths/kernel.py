@@ -19,8 +19,9 @@ from labkit.analysis.routing import TUNNELS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from labkit.analysis.paths.machine import Machine
     from labkit.analysis.paths.packet import Walk
-    from labkit.analysis.paths.state import Machine, World
+    from labkit.analysis.paths.state import World
 
 __all__ = ["Attached", "Kernel"]
 

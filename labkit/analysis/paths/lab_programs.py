@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from labkit.analysis.paths.kernel import Kernel
+    from labkit.analysis.paths.machine import Machine
     from labkit.analysis.paths.packet import Packet, Walk
-    from labkit.analysis.paths.state import Machine
 
 __all__ = ["LabPrograms"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["answered", "questions"]
+__all__ = ["answered", "dns_name", "questions"]
 
 Row = dict[str, Any]
 
@@ -25,12 +25,14 @@ def questions(name: str, search: Sequence[str], ndots: int) -> list[str]:
     return [*searched, f"{name}."] if name.count(".") < ndots else [f"{name}.", *searched]
 
 
-def answered(
-    tried: Sequence[str], services: Sequence[Row], domain: str = "cluster.local"
-) -> tuple[int, Row | None]:
-    """How many are asked until one is a Service of the cluster, and that Service; all of them where none is."""
-    by_name = {f"{row['service']}.{row['namespace']}.svc.{domain}.": row for row in services}
+def dns_name(service: str, namespace: str, domain: str = "cluster.local") -> str:
+    """A Service's whole name, with a dot at its end."""
+    return f"{service}.{namespace}.svc.{domain}."
+
+
+def answered(tried: Sequence[str], services: Mapping[str, list[Row]]) -> tuple[int, Row | None]:
+    """How many are asked until one is a Service (by its whole name), and that Service; all where none is."""
     for count, name in enumerate(tried, 1):
-        if name in by_name:
-            return count, by_name[name]
+        if rows := services.get(name):
+            return count, rows[0]
     return len(tried), None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.packet import at_port
-from labkit.analysis.paths.state import rows_of
+from labkit.analysis.paths.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from labkit.analysis.paths.kernel import Kernel
+    from labkit.analysis.paths.machine import Machine
     from labkit.analysis.paths.packet import Walk
     from labkit.analysis.paths.routes import Routes
-    from labkit.analysis.paths.state import Machine, World
+    from labkit.analysis.paths.state import World
 
 __all__ = ["from_node", "from_outside", "from_pod"]
 

@@ -8,46 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labkit.analysis.paths.netfilter import Rules
+from labkit.analysis.paths.machine import Machine
+from labkit.analysis.paths.names import dns_name
 from labkit.analysis.paths.packet import family_of
 from labkit.analysis.paths.routes import BITS, Prefixes, Routes
+from labkit.analysis.paths.rows import Row, grouped, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
-__all__ = ["NODE_FRAMES", "Machine", "Row", "State", "World", "rows_of"]
-
-Row = dict[str, Any]
-#: Frames that a node's own decisions need, by the names of `State.frames`.
-NODE_FRAMES = (
-    "links",
-    "addresses",
-    "routes",
-    "ip_rules",
-    "neighbours",
-    "forwarding",
-    "sysctls",
-    "rules",
-    "rules6",
-)
-
-
-def rows_of(frame: pd.DataFrame | None) -> list[Row]:
-    """Rows as plain dicts, missing cells as None."""
-    if frame is None:
-        return []
-    missing, names = frame.isna().to_numpy(), [str(name) for name in frame.columns]
-    rows: list[Row] = [
-        dict(zip(names, row, strict=True))
-        for row in zip(*(frame[name].tolist() for name in names), strict=True)
-    ]
-    for place, column in zip(*missing.nonzero(), strict=True):
-        rows[place][names[column]] = None
-    return rows
+__all__ = ["State", "World"]
 
 
 @dataclass(frozen=True)
@@ -70,95 +44,6 @@ class State:
     def changed(self, **frames: pd.DataFrame) -> State:
         """The same state with other frames in it."""
         return State({**self.frames, **frames}, self.missing)
-
-
-class Machine:
-    """One node: its devices, tables and rules."""
-
-    def __init__(self, name: str, ip: str, state: State) -> None:
-        self.name, self.ip = name, ip
-        self._state = state
-
-    def _rows(self, name: str) -> list[Row]:
-        frame = self._state.get(name)
-        return [] if frame is None else rows_of(frame[frame["node"] == self.name])
-
-    def read(self, name: str) -> bool:
-        """Whether this frame was read on this node."""
-        frame = self._state.get(name)
-        return frame is not None and bool((frame["node"] == self.name).any())
-
-    @cached_property
-    def links(self) -> dict[str, Row]:
-        return {row["interface"]: row for row in self._rows("links")}
-
-    @cached_property
-    def by_mac(self) -> dict[str, Row]:
-        """The addresses of the node's own devices."""
-        return {row["mac"]: row for row in self.links.values() if row["mac"]}
-
-    @cached_property
-    def addresses(self) -> dict[str, Row]:
-        """The node's own addresses."""
-        return {row["ip"]: row for row in self._rows("addresses")}
-
-    @cached_property
-    def routes(self) -> Routes:
-        return Routes(self._rows("routes"), self._rows("ip_rules"))
-
-    @cached_property
-    def neighbours(self) -> dict[tuple[str, str], Row]:
-        """By device and address."""
-        return {(row["interface"], row["dst_ip"]): row for row in self._rows("neighbours")}
-
-    @cached_property
-    def forwarding(self) -> dict[str, list[Row]]:
-        """Forwarding entries by MAC."""
-        return _grouped(self._rows("forwarding"), "mac")
-
-    @cached_property
-    def ports(self) -> dict[str, list[str]]:
-        """Ports of each bridge."""
-        found = _grouped(self.links.values(), "master")
-        return {master: [row["interface"] for row in rows] for master, rows in found.items() if master}
-
-    @cached_property
-    def sysctls(self) -> dict[str, Row]:
-        return {row["name"]: row for row in self._rows("sysctls")}
-
-    @cached_property
-    def filtered(self) -> dict[str, Row]:
-        """Devices with a clsact qdisc, at which programs or filters of tc can be attached."""
-        return {row["interface"]: row for row in self._rows("qdiscs") if row["kind"] == "clsact"}
-
-    @cached_property
-    def rules(self) -> dict[str, Rules]:
-        """The rules of iptables by family; a family that was not read is not there."""
-        found = {}
-        for family, number in (("inet", ""), ("inet6", "6")):
-            frame, chains = self._state.get(f"rules{number}"), self._state.get(f"chains{number}")
-            if frame is not None:
-                mine = None if chains is None else chains[chains["node"] == self.name]
-                found[family] = Rules(frame[frame["node"] == self.name], mine)
-        return found
-
-    def index(self) -> None:
-        """Build what is slow to build now, not when the first packet asks for it."""
-        self.rules, self.routes, self.neighbours, self.forwarding  # noqa: B018
-
-    @cached_property
-    def nic(self) -> str | None:
-        """The device that has the node's address."""
-        row = self.addresses.get(self.ip)
-        return row["interface"] if row else None
-
-    def kind(self, device: str | None) -> str | None:
-        row = self.links.get(device or "")
-        return row["kind"] if row else None
-
-    def address_type(self, ip: str) -> str:
-        """The type of an address for this node, as `addrtype` of iptables tells it."""
-        return self.routes.address_type(ip)
 
 
 class World:
@@ -188,6 +73,19 @@ class World:
                 }
 
     @cached_property
+    def services_of_ip(self) -> dict[str, list[Row]]:
+        """The ports of each Service by its address."""
+        return grouped((row for row in self.services if row["cluster_ip"]), "cluster_ip")
+
+    @cached_property
+    def services_by_name(self) -> dict[str, list[Row]]:
+        """The ports of each Service by its whole name in DNS."""
+        found: dict[str, list[Row]] = {}
+        for row in self.services:
+            found.setdefault(dns_name(row["service"], row["namespace"]), []).append(row)
+        return found
+
+    @cached_property
     def pod_of_ip(self) -> dict[str, Row]:
         """Pods with a network of their own, by address."""
         found = {
@@ -215,20 +113,25 @@ class World:
         return found
 
     @cached_property
+    def resolvers(self) -> dict[str, Row]:
+        """What the resolver of a pod asks."""
+        return {row["pod"]: row for row in rows_of(self.state.get("resolvers"))}
+
+    @cached_property
     def pod_links(self) -> dict[str, list[Row]]:
-        return _grouped(rows_of(self.state.get("pod_links")), "pod")
+        return grouped(rows_of(self.state.get("pod_links")), "pod")
 
     @cached_property
     def pod_addresses(self) -> dict[str, list[Row]]:
-        return _grouped(rows_of(self.state.get("pod_addresses")), "pod")
+        return grouped(rows_of(self.state.get("pod_addresses")), "pod")
 
     @cached_property
     def pod_neighbours(self) -> dict[str, list[Row]]:
-        return _grouped(rows_of(self.state.get("pod_neighbours")), "pod")
+        return grouped(rows_of(self.state.get("pod_neighbours")), "pod")
 
     @cached_property
     def pod_routes(self) -> dict[str, Routes]:
-        rows = _grouped(rows_of(self.state.get("pod_routes")), "pod")
+        rows = grouped(rows_of(self.state.get("pod_routes")), "pod")
         return {pod: Routes(mine, []) for pod, mine in rows.items()}
 
     @cached_property
@@ -281,16 +184,9 @@ class World:
     def by_node(self, name: str) -> dict[str, list[Row]]:
         """The rows of a frame by node."""
         if name not in self._by_node:
-            self._by_node[name] = _grouped(rows_of(self.state.get(name)), "node")
+            self._by_node[name] = grouped(rows_of(self.state.get(name)), "node")
         return self._by_node[name]
 
     @cached_property
     def _by_node(self) -> dict[str, dict[str, list[Row]]]:
         return {}
-
-
-def _grouped(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
-    found: dict[Hashable, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row[column], []).append(row)
-    return found

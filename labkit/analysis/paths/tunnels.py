@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from labkit.analysis.paths.kernel import Kernel
-    from labkit.analysis.paths.state import Machine
+    from labkit.analysis.paths.machine import Machine
 
 __all__ = ["Tunnels"]
 
