@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.analysis.load_balancing import ALL, evenness, shares
+from labkit.analysis.load_balancing import ALL, DEVIATION_PCT, evenness, fit, shares
 from labkit.collect import load_balancing, performance
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature, ReplayMiss
+from labkit.explain import balancing
 from labkit.findings import claim, inconclusive, refuted, supported
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ __all__ = ["CLAIMS"]
 #: A share is even if its interval lies within a tenth of the equal share, and uneven at this p.
 EVEN_PCT, UNEVEN_P = 10, 0.01
 FEW = 10
+#: A test that found nothing says something if it would have found the deviation this often.
+POWER_PCT = 80
 
 
 @claim(
@@ -61,6 +64,40 @@ def even_load_balancing(cluster: Cluster) -> Outcome:
     if within:
         return supported(reason, evidence, **numbers)
     return inconclusive(f"{reason}: too few to tell {EVEN_PCT} % from an equal share", evidence, **numbers)
+
+
+@claim(
+    "spread-as-programmed",
+    "New connections are spread over the backends as the dataplane's own rules or maps say.",
+    topic="performance",
+    said="Load Balancing Algorithm Comparison",
+)
+def spread_as_programmed(cluster: Cluster) -> Outcome:
+    """Answers to the fetches from all frontends against the chances of the path that a new connection takes."""
+    answers, backends, chances = (
+        collect(cluster).assign(arm=cluster.arm)
+        for collect in (load_balancing.answers, load_balancing.backends, balancing.chances)
+    )
+    evidence = [*answers["reply"], *chances["reply"]]
+    if answers.empty:
+        return inconclusive("no fetch was answered", evidence)
+    tests = fit(answers, backends, chances)
+    row = tests[tests["pod"] == ALL].iloc[0]
+    said = ", ".join(f"{100 * p:.1f}" for p in sorted(set(chances["probability"].round(4)), reverse=True))
+    reason = (
+        f"{row['n']} connections against chances of {said} %: chi-square {row['chi2']:.2f}, p = {row['p']:.2f}; so many find "
+        f"a backend with {DEVIATION_PCT:.0f} % more than its share {row['power_pct']:.0f} times of 100"
+    )
+    numbers = {
+        "n": int(row["n"]),
+        "p": round(float(row["p"]), 4),
+        "power_pct": round(float(row["power_pct"]), 1),
+    }
+    if row["p"] < UNEVEN_P:
+        return refuted(reason, evidence, **numbers)
+    if row["power_pct"] >= POWER_PCT:
+        return supported(reason, evidence, **numbers)
+    return inconclusive(f"{reason}: it takes {row['needs']} to find it 80 times", evidence, **numbers)
 
 
 @claim(
@@ -145,4 +182,10 @@ def _parted(used: pd.DataFrame) -> bool:
     return len(set.intersection(*by_protocol)) == 0 if len(by_protocol) else False
 
 
-CLAIMS = (even_load_balancing, ten_fetches_show_balance, runbook_iperf3_works, udp_by_service_measurable)
+CLAIMS = (
+    even_load_balancing,
+    spread_as_programmed,
+    ten_fetches_show_balance,
+    runbook_iperf3_works,
+    udp_by_service_measurable,
+)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.analysis.scaling import lag
+from labkit.analysis.slopes import slopes
 from labkit.analysis.statistics import MARGIN, contrasts, per_repetition, ratio, ratio_of_ratios, verdict
-from labkit.collect import scaling
+from labkit.collect import policy_scaling, programming, scaling
 from labkit.findings import claim, inconclusive, refuted, supported
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIMS"]
 
+#: What counts as soon.
+SOON_S = 1.0
 MEANING = (
     "more Services cannot make connections faster, so this is the machine, which changed between the steps"
 )
@@ -180,9 +183,65 @@ def new_service_works_at_once(cluster: Cluster) -> Outcome:
     return refuted(reason, evidence, at_least_s=round(float(row["at_least_s"]), 1), **numbers)
 
 
+@claim(
+    "change-effective-in-a-second",
+    "One Service more takes connections on every node within a second, however many there are.",
+    topic="performance",
+    said="(about the run-book) Load Balancing",
+)
+def change_effective_in_a_second(cluster: Cluster) -> Outcome:
+    """From applying one Service beside the most that were there, to its connections from every frontend."""
+    frame = programming.programming(cluster)
+    applied = frame[(frame["kind"] == "Service") & (frame["change"] == "applied")]
+    many = applied[applied["size"] == applied["size"].max()]
+    evidence = applied["reply"]
+    if many.empty or many["at_most_s"].isna().any():
+        return inconclusive("a Service that was applied did not take connections until the limit", evidence)
+    least, most = float(many["at_least_s"].median()), float(many["at_most_s"].median())
+    reason = (
+        f"beside {many['size'].iloc[0]} Services it took between {least:.2f} and {most:.2f} s (medians of both bounds, n = "
+        f"{len(many)}; at most {many['at_most_s'].max():.2f} s)"
+    )
+    numbers = {"at_least_s": round(least, 3), "at_most_s": round(most, 3), "n": len(many)}
+    if many["at_most_s"].max() < SOON_S:
+        return supported(reason, evidence, **numbers)
+    return (refuted if least > SOON_S else inconclusive)(reason, evidence, **numbers)
+
+
+@claim(
+    "policies-slow-connections",
+    "Connections take longer the more policies select their backend.",
+    topic="performance",
+    said="(about the run-book) Network Policy Testing",
+)
+def policies_slow_connections(cluster: Cluster) -> Outcome:
+    """Connections from frontends to backends on another node: the slope over the number of policies."""
+    connections = policy_scaling.connections(cluster).assign(arm=cluster.arm)
+    away = connections[connections["path"] == "other-node"]
+    values, control = (
+        per_repetition(away, value, ["arm", "policies"]) for value in ("connect_us", "namelookup_us")
+    )
+    both = values.merge(control, on=["arm", "policies", "repetition"])
+    found = slopes(both, "connect_us", size="policies", control="namelookup_us")
+    evidence = away["reply"]
+    if found.empty:
+        return inconclusive("connections succeeded with one number of policies only", evidence)
+    row = found.iloc[0]
+    reason = (
+        f"{row['verdict']}: {row['growth_pct']:+.0f} % from {row['sizes'].split(', ')[0]} to {row['sizes'].split(', ')[-1]} "
+        f"policies; {row['slope']:.0f} µs for 1,000 more (95 % interval {row['low']:.0f} to {row['high']:.0f}, n = "
+        f"{row['n']}); what sends no packet changed by {row['control_pct']:.0f} %"
+    )
+    numbers = {name: round(float(row[name]), 2) for name in ("slope", "low", "high", "control_pct")}
+    outcome = {"grows": supported, "flat": refuted}.get(str(row["verdict"]), inconclusive)
+    return outcome(reason, evidence, n=int(row["n"]), **numbers)
+
+
 CLAIMS = (
     rules_grow_with_services,
     services_slow_connections,
     cilium_scales_with_services,
     new_service_works_at_once,
+    change_effective_in_a_second,
+    policies_slow_connections,
 )

@@ -12,14 +12,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["services"]
+__all__ = ["effects", "services"]
 
 MARKS = {
     "only": ("o", "repetition, the backends' own Service"),
     "first": ("<", "repetition, first extra Service"),
     "last": (">", "repetition, last extra Service"),
 }
-LINES = {"iptables rules": "-", "KUBE-SVC chains": ":", "service map slots": "--"}
+LINES = {
+    "iptables rules": "-",
+    "KUBE-SVC chains": ":",
+    "service map slots": "--",
+    "eBPF services map": "--",
+    "eBPF backends map": "-.",
+}
+CHANGES = {"applied": "^", "deleted": "v"}
 
 
 def services(
@@ -51,8 +58,63 @@ def services(
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xticks([], minor=True)
     left.set_ylim(0, 1.25 * max(values["connect_us"].max(), medians["high"].max()))
-    _key(figure, right, colours)
+    _key(figure, right, colours, set(holdings["holds"]))
     return figure
+
+
+def effects(programming: pd.DataFrame) -> Figure:
+    """How soon one Service or policy more took effect, of that collector by `arm`: a panel a kind.
+
+    A line a change, from when it was last seen not to be in effect to when it was; the mark is the middle.
+    What was not seen until the limit has no upper end and is written beside.
+    """
+    if programming.empty:
+        return nothing("In no arm was timed how soon a change took effect.")
+    colours = arm_colours(programming["arm"])
+    kinds = list(dict.fromkeys(programming["kind"]))
+    figure, panels = new_figure(10, 3.8, columns=len(kinds))
+    for axes, kind in zip(panels, kinds, strict=True):
+        mine = programming[programming["kind"] == kind]
+        sizes = sorted(mine["size"].unique())
+        for index, (arm, colour) in enumerate(colours.items()):
+            _effects(axes, _of(mine, arm), sizes, (index + 0.5) / len(colours) - 0.5, colour)
+            _unseen(axes, _of(mine, arm), index, colour)
+        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.set_xlim(-0.6, len(sizes) - 0.4)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("others that are there")
+        title(axes, f"one {kind} more")
+    panels[0].set_ylabel("until every frontend saw it (s)")
+    _effects_key(figure, colours)
+    return figure
+
+
+def _effects(axes: Axes, mine: pd.DataFrame, sizes: list[int], aside: float, colour: str) -> None:
+    seen = mine.dropna(subset=["at_most_s"])
+    rounds = max(int(mine["round"].max()) + 1, 1) if len(mine) else 1
+    for row in seen.to_dict("records"):
+        within = (row["round"] + 0.5) / rounds - 0.5 + (0.25 / rounds if row["change"] == "deleted" else 0)
+        x = sizes.index(row["size"]) + 0.35 * (2 * aside + 0.8 * within / 2)
+        axes.plot([x, x], [row["at_least_s"], row["at_most_s"]], color=colour, linewidth=1.4, alpha=0.7)
+        axes.plot(x, row["effective_s"], CHANGES[row["change"]], color=colour, markersize=4.5)
+
+
+def _unseen(axes: Axes, mine: pd.DataFrame, at: int, colour: str) -> None:
+    for row in mine[mine["at_most_s"].isna()].to_dict("records"):
+        text = f"{row['change']}: no effect within {row['at_least_s']:.0f} s"
+        axes.annotate(text, (0.99, 0.96 - 0.06 * at), xycoords="axes fraction", ha="right", fontsize=8,
+                      color=colour)  # fmt: skip
+
+
+def _effects_key(figure: Figure, colours: dict[str, str]) -> None:
+    from matplotlib.lines import Line2D  # noqa: PLC0415  (import labkit must stay fast)
+
+    arms = [Line2D([], [], color=colour, linewidth=1.8, label=arm) for arm, colour in colours.items()]
+    marks = [
+        Line2D([], [], color=GREY, marker=marker, linestyle="", label=change)
+        for change, marker in CHANGES.items()
+    ]
+    legend(figure, [*arms, *marks])
 
 
 def _of(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -92,7 +154,7 @@ def _state(axes: Axes, holdings: pd.DataFrame, colour: str, width: float) -> Non
             )
 
 
-def _key(figure: Figure, axes: Axes, colours: dict[str, str]) -> None:
+def _key(figure: Figure, axes: Axes, colours: dict[str, str], held: set[str]) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415  (import labkit must stay fast)
 
     arms = [Line2D([], [], color=colour, linewidth=1.8, label=arm) for arm, colour in colours.items()]
@@ -101,7 +163,10 @@ def _key(figure: Figure, axes: Axes, colours: dict[str, str]) -> None:
         for marker, label in MARKS.values()
     ]
     styles = [
-        line for holds, style in LINES.items() for line in axes.plot([], [], style, color=GREY, label=holds)
+        line
+        for holds, style in LINES.items()
+        if holds in held
+        for line in axes.plot([], [], style, color=GREY, label=holds)
     ]
     rows = max(map(len, (arms, marks, styles)))
     nothing_more = [Line2D([], [], linestyle="", label="")] * rows

@@ -7,6 +7,8 @@ from pandas.testing import assert_frame_equal
 
 from labkit.analysis.load_balancing import ALL, fit, kept
 from labkit.analysis.slopes import entries_each
+from labkit.claims import balancing as balancing_claims
+from labkit.claims import scaling as scaling_claims
 from labkit.cluster import Cluster
 from labkit.collect import limits, load_balancing, policy_scaling, programming, scaling
 from labkit.collect.plan import QUICK
@@ -16,6 +18,7 @@ from labkit.exec.recording import Recorder, Recording
 from labkit.exec.replay import Replay
 from labkit.experiments.staged import Staged
 from labkit.explain.balancing import chances
+from labkit.findings import judge
 from tests.netns.conftest import require
 
 PLAN = replace(
@@ -155,6 +158,23 @@ def test_keep_alive_and_affinity_meet_one_backend(seen):
     ways = dict(zip(("each", "kept", "sticky"), seen.of("answers", "kept", "sticky"), strict=True))
     found = kept(ways).groupby("way")["backends"].agg(list).to_dict()
     assert found == {"each": [2, 2], "kept": [1, 1], "sticky": [1, 1]}
+
+
+def test_claims_are_decided_with_their_evidence(seen):
+    claims = (
+        scaling_claims.change_effective_in_a_second,
+        scaling_claims.policies_slow_connections,
+        balancing_claims.spread_as_programmed,
+    )
+    found = {finding.claim: finding for finding in judge([seen.replay()], claims).findings}
+    soon = found["change-effective-in-a-second"]
+    assert soon.verdict in ("supported", "inconclusive")  # a busy machine may take longer once
+    assert soon.reason.startswith("beside 30 Services it took between")
+    assert "µs for 1,000 more (95 % interval" in found["policies-slow-connections"].reason
+    spread = found["spread-as-programmed"]
+    assert spread.verdict == "inconclusive"
+    assert spread.reason.endswith("it takes 785 to find it 80 times")
+    assert all(finding.evidence for finding in found.values())
 
 
 def test_nothing_is_left(seen):

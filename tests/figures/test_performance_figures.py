@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from labkit.analysis import load_balancing as balance
@@ -102,6 +103,39 @@ def test_services_write_failures_beside_the_times():
     assert (
         max(float(line.get_ydata().max()) for line in figure.axes[1].lines if len(line.get_ydata())) == 8081
     )
+
+
+def timed(*rows):
+    names = ["arm", "kind", "size", "change", "round", "at_least_s", "at_most_s", "effective_s"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_effects_are_drawn_from_bound_to_bound_and_what_was_not_seen_is_written():
+    figure = scaling_figures.effects(
+        timed(
+            ("a", "Service", 10, "applied", 0, 0.1, 0.3, 0.2),
+            ("b", "Service", 10, "deleted", 0, 0.0, 0.4, 0.2),
+            ("a", "NetworkPolicy", 19, "deleted", 0, 2.0, None, None),
+        )
+    )
+    services, policies = figure.axes
+    bars = [line.get_ydata() for line in services.lines if len(line.get_ydata()) == 2]
+    assert sorted(map(list, bars)) == [[0.0, 0.4], [0.1, 0.3]]
+    assert {line.get_marker() for line in services.lines if len(line.get_ydata()) == 1} == {"^", "v"}
+    assert not policies.lines
+    assert policies.texts[0].get_text() == "deleted: no effect within 2 s"
+    (axes,) = scaling_figures.effects(timed()).axes
+    assert axes.texts[0].get_text().endswith(".")
+
+
+def test_maps_of_a_lab_are_drawn_as_well():
+    connections, held = each(scaling.connections), each(scaling.holdings)
+    held.loc[held["holds"] == "service map slots", "holds"] = "eBPF services map"
+    values = per_repetition(connections, "connect_us", ["arm", "services", "position"])
+    middle = medians(values, "connect_us", ["arm", "services"])
+    text = words(scaling_figures.services(values, middle, held, scale.failures(connections)))
+    assert "eBPF services map" in text
+    assert "service map slots" not in text
 
 
 def test_nothing_measured_says_so():
