@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from labkit.analysis.paths import Model
 from labkit.parse import iptables
-from tests.analysis.paths.states import state
+from tests.analysis.paths.states import many_services, many_slots
 from tests.parse import many_services as many
 
 if TYPE_CHECKING:
@@ -32,29 +32,48 @@ def best(work: Callable[[], object], rounds: int) -> float:
     return min(found)
 
 
-def measured(services: int, rounds: int) -> tuple[int, float, float, float]:
-    """Rules, and seconds to parse, to index, and to explain one path (median of many)."""
-    data = many.iptables_save(services)
-    rules = iptables.rules(data)
-    found = state("overlay-vxlan").changed(rules=rules.assign(node="vxlan-node-0", reply="r1"))
-    model = Model(found)
+def explained(model: Model, services: int) -> float:
+    """Seconds to explain one path, the median of many: by name, which asks the resolver too."""
     each = [
-        best(lambda n=n: model.explain("app=frontend", many.address(n), port=80), 1)
+        best(lambda n=n: model.explain("app=frontend", many.name(n)), 1)
         for n in range(0, services, services // EXPLAINED)
     ]
-    parse, index = best(lambda: iptables.rules(data), rounds), best(lambda: Model(found), rounds)
-    return len(rules), parse, index, statistics.median(each)
+    return statistics.median(each)
+
+
+def of_rules(services: int, rounds: int) -> tuple[int, float, float, float]:
+    """Rules of iptables, and seconds to parse (with their chains), to index, and to explain."""
+    data = many.iptables_save(services)
+    rules, chains = iptables.rules(data), iptables.chains(data)
+    found = many_services(services, rules, chains)
+    parse = best(lambda: (iptables.rules(data), iptables.chains(data)), rounds)
+    return len(rules), parse, best(lambda: Model(found), rounds), explained(Model(found), services)
+
+
+def of_slots(services: int, rounds: int) -> tuple[int, float, float]:
+    """Slots of Cilium's service maps, and seconds to index them and explain first, and to explain again."""
+    found = many_slots(services)
+    first = best(lambda: Model(found).explain("app=frontend", many.name(1)), rounds)
+    model = Model(found)
+    model.explain("app=frontend", many.name(1))
+    return len(found.frames["lb_map"]), first, explained(model, services)
 
 
 def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    sys.stdout.write("\npaths: Services of kube-proxy, seconds of the process\n")
+    sys.stdout.write("\npaths: Services of kube-proxy on one node, seconds of the process\n")
     for services in SERVICES:
-        rules, parse, index, explain = measured(services, rounds)
+        rules, parse, index, explain = of_rules(services, rounds)
         sys.stdout.write(
             f"  {services:>6} Services, {rules:>6} rules: parse {parse:5.2f} s, index {index:5.2f} s, "
             f"explain {1000 * explain:5.1f} ms\n"
+        )
+    sys.stdout.write("paths: Services in Cilium's service maps of two nodes\n")
+    for services in SERVICES:
+        slots, first, explain = of_slots(services, rounds)
+        sys.stdout.write(
+            f"  {services:>6} Services, {slots:>6} slots: index {first:5.2f} s, explain {1000 * explain:5.1f} ms\n"
         )
 
 

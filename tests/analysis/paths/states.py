@@ -10,8 +10,19 @@ from labkit.analysis.paths import Model
 from labkit.explain.state import read
 from labkit.parse import iptables
 from tests.conftest import arm, recorded
+from tests.parse import many_services as many
 
-__all__ = ["devices", "leaves", "model", "of_way", "state", "with_rules", "without"]
+__all__ = [
+    "devices",
+    "leaves",
+    "many_services",
+    "many_slots",
+    "model",
+    "of_way",
+    "state",
+    "with_rules",
+    "without",
+]
 
 
 @cache
@@ -81,3 +92,34 @@ def with_rules(name, node, *edits, at=(), drop=()):
         others = state(name).frames[frame]
         frames.append(pd.concat([others[others["node"] != node], mine], ignore_index=True))
     return state(name).changed(rules=frames[0], chains=frames[1])
+
+
+def _in_the_api(name, count):
+    """The recorded Services, and so many more, as the API lists them."""
+    services = state(name).frames["services"]
+    row = services[services["service"] == "backend-service"]
+    more = row.loc[row.index.repeat(count)].assign(
+        namespace="scale", service=[many.name(n).partition("/")[2] for n in range(count)],
+        cluster_ip=[many.address(n) for n in range(count)],
+    )  # fmt: skip
+    return pd.concat([services, more.astype(services.dtypes)], ignore_index=True)
+
+
+def many_services(count, rules, chains):
+    """State of an arm with kube-proxy and so many Services more, of what was read on one node."""
+    on = {"node": "vxlan-node-0", "reply": "r1"}
+    return state("overlay-vxlan").changed(
+        rules=rules.assign(**on), chains=chains.assign(**on), services=_in_the_api("overlay-vxlan", count)
+    )
+
+
+def many_slots(count):
+    """State of an arm with Cilium and so many Services more in the service map of each node: three slots each."""
+    slots = state("cilium").frames["lb_map"]
+    mine = slots[(slots["frontend_ip"] == "10.0.234.81") & (slots["port"] == 80)]
+    more = pd.concat([mine] * count, ignore_index=True)
+    more["frontend_ip"] = [many.address(n) for n in range(count) for _ in range(len(mine))]
+    return state("cilium").changed(
+        lb_map=pd.concat([slots, more.astype(slots.dtypes)], ignore_index=True),
+        services=_in_the_api("cilium", count),
+    )

@@ -6,21 +6,20 @@ import pytest
 
 from labkit.analysis.paths import Model
 from labkit.parse import iptables
-from tests.analysis.paths.states import of_way, state
+from tests.analysis.paths.states import leaves, many_services, many_slots, of_way
 from tests.parse import many_services as many
-
-NODE = "vxlan-node-0"
 
 
 def model_of(services):
     """Seconds of this process to parse and index, and the model."""
     data = many.iptables_save(services)
     begun = time.process_time()
-    rules = iptables.rules(data)
+    rules, chains = iptables.rules(data), iptables.chains(data)
     parsed = time.process_time() - begun
-    found = state("overlay-vxlan").changed(rules=rules.assign(node=NODE, reply="r1"))
+    found = many_services(services, rules, chains)
     begun = time.process_time()
-    return parsed + time.process_time() - begun, Model(found), len(rules)
+    model = Model(found)
+    return parsed + time.process_time() - begun, model, len(rules)
 
 
 def seconds(explain):
@@ -52,6 +51,17 @@ def test_any_of_many_services_is_found_by_the_rules_before_it(n):
     assert f"KUBE-SERVICES {n + 7}," in service["decision"]  # six recorded Services come first
     assert service["rules_walked"] == 1 + (n + 7) + 2 + 2
     assert hops.groupby("branch")["probability"].first().sum() == pytest.approx(1)
+
+
+def test_ten_thousand_services_of_cilium_are_explained_in_time():
+    model = Model(many_slots(10_000))
+    hops = model.explain("app=frontend", many.name(7))
+    assert leaves(hops) == [(0.5, "delivered"), (0.5, "delivered")]
+    assert (
+        hops.loc[hops["place"] == "socket", "decision"].str.startswith(f"{many.address(7)}:80 becomes").any()
+    )
+    each = [seconds(lambda n=n: model.explain("app=frontend", many.name(n))) for n in range(40)]
+    assert sorted(each)[len(each) // 2] < 0.05
 
 
 def test_the_made_rules_are_of_the_recorded_form():
