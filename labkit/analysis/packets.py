@@ -85,8 +85,8 @@ def _identity(seen: pd.DataFrame, arm: list[str]) -> pd.Series:
     # a capture that keeps too little of some packets cannot tell them apart by what they begin with
     keys = [*(seen[name] for name in arm), found]
     marked = seen["payload_mark"].notna().groupby(keys).transform("all")
-    client = seen["icmp_id"].fillna(seen[["src_port", "dst_port"]].max(axis=1)).astype("str").mask(tcp, "")
-    found = found + " " + seen["payload_mark"].astype("str").where(marked, client)
+    client = seen["icmp_id"].fillna(seen[["src_port", "dst_port"]].max(axis=1)).astype("str").fillna("-")
+    found = found + " " + seen["payload_mark"].astype("str").where(marked, client.mask(tcp, ""))
     point = [seen[name].fillna("-") for name in ("tap", "node", "pod", "interface", "direction", "src_mac")]
     again = found.groupby([*(seen[name] for name in arm), found, *point]).cumcount()
     return (found + (" again " + again.astype("str")).where(again > 0, "")).astype("str")

@@ -161,6 +161,18 @@ def test_questions_that_are_alike_but_for_what_they_ask_are_two_packets():
     assert frame["packet"].nunique() == 2
 
 
+def test_an_error_message_has_a_journey_too():
+    """It has neither ports nor an identifier of its own."""
+    error = (
+        IP(src="10.1.1.2", dst="192.0.2.1", id=4) / ICMP(type=3, code=3) / bytes(query("192.0.2.1", 61000))
+    )
+    undone = IP(src="10.1.1.2", dst="10.1.0.2", id=4, ttl=62) / error.payload
+    frame = made([("n0 eth0", "nic", error), ("client", "pod", undone)])
+    assert len(set(frame["packet"])) == 1
+    assert frame["hop"].tolist() == [0, 1]
+    assert frame["packet"].notna().all()
+
+
 def test_a_tag_is_a_change():
     tagged = Dot1Q(vlan=42) / syn(ttl=63)
     frame = made([("client", "pod", syn()), ("n0 eth0", "nic", tagged), ("n1 eth0", "nic", syn(ttl=63))])

@@ -23,6 +23,7 @@ from labkit.exec.netns import Netns
 from labkit.exec.recording import Recorder, Recording
 from labkit.exec.replay import Replay
 from labkit.experiments.staged import Staged
+from labkit.netns.wire import OUTSIDE_IP
 from labkit.parse import pcap, tcpdump
 from tests.netns.conftest import require
 
@@ -164,6 +165,50 @@ def test_a_service_is_translated_where_its_dataplane_does_it(live):
     changed = one["dst_ip"].ne(one["dst_ip"].shift()) & (one["step"] > 0)
     assert one.loc[changed, "interface"].tolist() == [TRANSLATED_AT[live.arm.arm]]
     assert one["service"].unique().tolist() == [f"{live.arm.namespace}/backend-service"]
+
+
+def test_what_leaves_the_cluster_is_followed_through_its_new_source(labs):
+    """kube-proxy's masquerading picks another port, so UDP is only known by what it carries."""
+    live = labs["vxlan"]
+    (client,) = live.marks["pod"].unique()
+    target, node_of = f"pod/{live.arm.namespace}/{client}/toolbox", live.points.set_index("pod")["node"]
+    where = [
+        capture.Point(row["node"], row["pod"], row["interface"], row["device"], target if row["tap"] == "pod" else f"node/{row['node']}")
+        for row in live.points.astype(object).where(live.points.notna(), None).to_dict("records")
+        if row["node"] == node_of[client].iloc[0] and row["pod"] in (client, None)
+    ]  # fmt: skip
+    here, bounds = live.arm.at("capture"), Bounds(seconds=5)
+    asks = [
+        ("ping", "-c", "1", OUTSIDE_IP),
+        ("dig", "+tries=1", "+time=1", f"@{OUTSIDE_IP}", "example.org"),
+        ("curl", "-m", "2", f"http://{OUTSIDE_IP}/"),
+    ]
+    taken, _ = capture.capture(
+        here,
+        where,
+        lambda: [here.run(target, ask, check=False) for ask in asks],
+        bounds=bounds,
+        wanted=f"host {OUTSIDE_IP}",
+    )
+    parts = [pcap.plain(pcap.packets(reply.stdout)).assign(
+        tap="pod" if point.in_pod else "node", node=point.node, pod=point.pod if point.in_pod else None,
+        interface=point.device, device=point.kind, reply=reply.id,
+    ) for point, reply in taken]  # fmt: skip
+    base = live.arm.at("baseline")
+    ways = journeys(pd.concat(parts, ignore_index=True), kubernetes.pods(base), kubernetes.services(base))
+    assert ways["packet"].notna().all()
+    out = ways[ways["dst_ip"] == OUTSIDE_IP]
+    assert set(out["protocol"]) == {"icmp", "udp", "tcp"}
+    for _, way in out.groupby("packet"):
+        assert way["device"].tolist() == ["pod", "veth", "bridge", "nic"]
+        assert way["src_ip"].nunique() == 2
+    frame = hops(ways, clocks(ways, kubernetes.nodes(base)))
+    assert (
+        frame.loc[frame["device"].eq("nic") & frame["dst"].str.startswith(OUTSIDE_IP), "changed"]
+        .str.startswith("SNAT")
+        .all()
+    )
+    assert frame["changed"].dropna().str.startswith("SNAT undone").any()
 
 
 def test_a_capture_is_on_the_disk_and_replays_to_the_same(live):
