@@ -231,12 +231,14 @@ def _recorder(inner: Executor, path: Path, terms: Terms, said: dict[str, Any]) -
 
 
 def _said(source: str, arm: str, plan: Plan, terms: Terms) -> dict[str, Any]:
-    """What a header says of who recorded what, when and how much of it."""
+    """What a header says of who recorded what, when and how much of it. It may be published: it names no account."""
     import labkit  # noqa: PLC0415  (its version; it imports this)
+    from labkit.exec.live_config import shown  # noqa: PLC0415
 
+    kind, _, name = source.partition(":")
     return {
         "name": arm,
-        "source": source,
+        "source": f"{kind}:{shown(name)}",
         "plan": plan.to_json(),
         "recorded_at": terms.recorded_at or datetime.now(UTC).isoformat(),
         "recorder": f"labkit {labkit.__version__}",

@@ -86,6 +86,7 @@ def test_a_report_is_rendered_again(run):
         (["run", SMALL, "--arm", "x=netns:vxlan", "--jobs", "2"], "--jobs is for replays"),
         (["run", SMALL, "--arm", "x=netns:vxlan", "--images", "nowhere"], "cannot read the images of"),
         (["doctor", "--arm", "x=replay:cilium", "--images", "nowhere"], "cannot read the images of"),
+        (["run", SMALL, "--arm", "x=live:one", "--arm", "y=live:one"], "two arms on live:one"),
         (["run", "--resume", "nowhere"], "is no run"),
         (["run", SMALL, "--resume", "nowhere"], "as it was"),
         (["down", "everything"], "down 'everything'"),

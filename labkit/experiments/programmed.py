@@ -44,6 +44,7 @@ ENGINES = {
     "kindnet",
     "ovnkube-node",
     "anetd",
+    "labkit-ebpf",
 }
 
 
@@ -229,7 +230,7 @@ def _app(pod: dict[str, object]) -> str:
 
 
 def _reaches(view: View, target: str, ip: str, limit_s: str) -> bool:
-    reply = _ask(view, target, (*CONNECT, limit_s, f"http://{ip}/"))
+    reply = _ask(view, target, (*CONNECT, limit_s, f"http://{f'[{ip}]' if ':' in ip else ip}/"))
     return reply is not None and reply.exit_code == 0
 
 

@@ -57,6 +57,11 @@ def run(
         own = {notebook.name: dict(arms or default_arms(notebook)) for notebook in notebooks}
         sources = _together(own)
         live = any(is_live(source) for source in sources.values())
+        on = [source for source in sources.values() if source.startswith("live:")]
+        if twice := sorted({source for source in on if on.count(source) > 1}):
+            raise ParameterError(
+                f"two arms on {twice[0]}: each would change what the other measures; name one"
+            )
         if live and (jobs or 1) > 1:
             raise ParameterError("--jobs is for replays: notebooks that measure would disturb each other")
         if live:

@@ -1,5 +1,5 @@
 """What the tests of executors share."""
 
-from tests.kube.fixtures import kube, live
+from tests.kube.fixtures import kube, live, secure
 
-__all__ = ["kube", "live"]
+__all__ = ["kube", "live", "secure"]

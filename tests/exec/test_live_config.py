@@ -24,11 +24,10 @@ from labkit.exec import Exec, Read
 from labkit.exec.live import Live
 from labkit.exec.live_config import context_names, shown
 from tests.exec.test_live import ask
-from tests.kube.backend import Local
-from tests.kube.cluster import TOOLBOX, certificate, kubeconfig, populate
-from tests.kube.server import FakeKube
+from tests.kube.cluster import TOOLBOX, kubeconfig
+from tests.kube.fixtures import TOKEN
 
-TOKEN, ANOTHER, THIRD = "a-token-of-the-test", "another", "a-third"
+ANOTHER, THIRD = "another", "a-third"
 
 
 def test_several_files_are_one_kubeconfig(kube, live, tmp_path):
@@ -68,18 +67,6 @@ def test_what_is_wrong_with_a_file_is_told_without_quoting_it(tmp_path, broken):
 )
 def test_the_name_that_is_shown_names_no_account(context, name):
     assert shown(context) == name
-
-
-@pytest.fixture
-def secure(tmp_path):
-    """The same server over TLS, for who has the token; and its certificate."""
-    backend = Local()
-    populate(backend.store)
-    files = certificate(tmp_path)
-    server = FakeKube(backend, tls=files, token=TOKEN)
-    yield server, files[0]
-    server.stop()
-    backend.close()
 
 
 def test_tls_and_a_token_leave_nothing_on_disk(secure, tmp_path, live):
@@ -285,7 +272,7 @@ def test_a_proxy_with_a_password_is_passed_through(secure, tmp_path, live):
 
 
 @contextlib.contextmanager
-def proxy(login):
+def proxy(login, pause_s=0.0):
     """A forward proxy for who has this name and password (as in a URL): its port, and the requests it carried out."""
     seen, wanted = [], base64.b64encode(unquote(login).encode()).decode()
 
@@ -308,6 +295,8 @@ def proxy(login):
             with contextlib.suppress(OSError):
                 while data := source.recv(65536):
                     target.sendall(data)
+                    time.sleep(pause_s)
+            with contextlib.suppress(OSError):
                 target.shutdown(socket.SHUT_WR)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listener:

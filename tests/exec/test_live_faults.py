@@ -10,6 +10,7 @@ from labkit.errors import ApiError, ConnectionLost, NoTarget, SourceError
 from labkit.exec import Apply, Delete, Exec, Read
 from labkit.exec.live import Live
 from tests.exec.test_live import ask, until
+from tests.exec.test_live_config import proxy, with_cluster
 from tests.exec.test_live_objects import DEPLOYMENT, change
 from tests.kube.backend import Local
 from tests.kube.cluster import TOOLBOX, certificate, kubeconfig, populate
@@ -48,6 +49,28 @@ def test_a_command_that_only_looks_is_asked_again(kube, live):
 def test_a_slow_link_gives_the_whole_output(kube, live):
     kube.faults.add(EXEC, drip=True)
     assert ask(live(), "printf", "%s", "\N{SNOWMAN}" * 1000).stdout == ("\N{SNOWMAN}" * 1000).encode()
+
+
+def test_a_message_in_many_frames_is_one(kube, live):
+    kube.faults.add(EXEC, fragments=True)
+    assert ask(live(), "printf", "%s", "\N{SNOWMAN}" * 1000).stdout == ("\N{SNOWMAN}" * 1000).encode()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_slow_reader_gets_all_or_an_error(secure, live, tmp_path, reset):
+    """Of a connection that is reset the kernel forgets what was not read: then nothing is passed on."""
+    server, ca = secure
+    server.faults.add(EXEC, reset=reset)
+    path = kubeconfig(tmp_path, server, user={"token": server.token}, ca=ca)
+    sent = tmp_path / "sent"
+    with proxy("me:pw", pause_s=0.02) as (port, _):
+        arm = live(kubeconfig=with_cluster(path, **{"proxy-url": f"http://me:pw@127.0.0.1:{port}"}))
+        argv = ("sh", "-c", 'head -c 8000000 /dev/urandom | tee "$0"', str(sent))
+        if reset:
+            with pytest.raises(ConnectionLost, match="before the command's exit code was told"):
+                ask(arm, *argv)
+        else:
+            assert ask(arm, *argv).stdout == sent.read_bytes()
 
 
 def test_a_frame_that_stalls_does_not_outlast_the_time_limit(kube, live):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 
-from tests.kube.websocket import frame
+from tests.kube.websocket import BINARY, CONTINUED, PING, frame
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDOUT, STDERR, ERROR = b"\x01", b"\x02", 3
@@ -43,7 +43,10 @@ def serve_exec(kube, socket, protocol, target, argv, fault):
     with contextlib.suppress(OSError):
         if not fault.no_status:
             socket.send(bytes([ERROR]) + json.dumps(told).encode())
-        socket.close()
+        if fault.reset:
+            socket.reset()
+        else:
+            socket.close()
 
 
 class Faulty:
@@ -62,7 +65,13 @@ class Faulty:
         if self._fault.replaced:
             self._socket.send(payload)
             self._hang_up(lambda: self._kube.replace(*self._target.split("/")[1:3]))
-        if self._fault.drip:
+        if self._fault.fragments:
+            third = len(payload) // 3
+            parts = payload[:third], payload[third : 2 * third], payload[2 * third :]
+            for i, part in enumerate(parts):
+                self._socket.raw(frame(part, CONTINUED if i else BINARY, last=i == 2))
+                self._socket.raw(frame(b"are you there?", PING))
+        elif self._fault.drip:
             self._drip(frame(payload))
         else:
             self._socket.send(payload)

@@ -15,6 +15,8 @@ class Fault:
     of the body and closes; `stall_s` waits before the answer.
 
     Of an exec, which has been upgraded and runs: `cut_frame` closes in the middle of a frame of its output,
+    `fragments` sends a message as many frames with pings between them, `reset` resets the connection after the
+    exit code, as API servers did before 1.36 for whoever read slowly,
     `no_status` closes in order but never tells the exit code, `drip` sends byte by byte, `replaced` ends the
     pod with all that runs in it, `refusal` is what the container runtime says instead of starting it.
     """
@@ -28,6 +30,8 @@ class Fault:
     half: bool = False
     stall_s: float = 0.0
     cut_frame: bool = False
+    fragments: bool = False
+    reset: bool = False
     no_status: bool = False
     drip: bool = False
     replaced: bool = False

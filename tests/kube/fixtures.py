@@ -6,8 +6,10 @@ import pytest
 
 from labkit.exec.live import Live
 from tests.kube.backend import Local
-from tests.kube.cluster import kubeconfig, populate
+from tests.kube.cluster import certificate, kubeconfig, populate
 from tests.kube.server import FakeKube
+
+TOKEN = "a-token-of-the-test"  # noqa: S105
 
 
 @pytest.fixture
@@ -35,3 +37,15 @@ def live(kube, tmp_path):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def secure(tmp_path):
+    """The same server over TLS, for who has the token; and its certificate."""
+    backend = Local()
+    populate(backend.store)
+    files = certificate(tmp_path)
+    server = FakeKube(backend, tls=files, token=TOKEN)
+    yield server, files[0]
+    server.stop()
+    backend.close()

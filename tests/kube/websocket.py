@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 
-BINARY, CLOSE = 2, 8
+CONTINUED, BINARY, CLOSE, PING = 0, 2, 8, 9
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
@@ -48,6 +48,11 @@ class Socket:
         self.send(struct.pack("!H", 1000), CLOSE)
         self._connection.settimeout(1.0)
         self._reader.read(8)
+
+    def reset(self) -> None:
+        """Close it, and let the kernel forget what the client has not taken yet."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
 
     def hang_up(self) -> None:
         """Cut it, in the middle of whatever it is."""
