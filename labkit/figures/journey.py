@@ -23,7 +23,9 @@ STRETCHES = {
 }  # fmt: skip
 SERVER = "in the server, or not captured"
 CHANGED = "#B45309"
-WIDTH, ROW, LONGEST = 10.0, 0.215, 58
+WIDTH, ROW, LONGEST_NODE = 10.0, 0.215, 20
+#: Letters that fit beside the last bar, and more beside one that ends at 0.
+LONGEST, MORE = 58, 80
 Row = dict[Any, Any]
 
 
@@ -50,26 +52,31 @@ def journey(hops: pd.DataFrame, clocks: pd.DataFrame | None = None) -> Figure:
         _panel(ax, way, last)
         ax.set_title(f"{arm}: {_what(way)}", color=colours[arm], fontsize=9.5, weight="bold", loc="left")
         if clocks is not None:
-            mine = clocks[(clocks["arm"] == arm) & clocks[["node", "other"]].isin(_nodes(way)).all(axis=1)]
-            said = "; ".join(_apart(row) for row in mine.to_dict("records"))
+            nodes = _short(way)
+            mine = clocks[(clocks["arm"] == arm) & clocks[["node", "other"]].isin(set(nodes)).all(axis=1)]
+            said = "; ".join(_apart(row, nodes) for row in mine.to_dict("records"))
             ax.set_title(said, color=GREY, fontsize=7.5, loc="right")
     axes[-1].set_xlabel("microseconds since the packet left the client's pod")
     _legend(figure)
     return figure
 
 
-def _nodes(way: Sequence[Row]) -> set[str]:
-    return {row["node"] for row in way}
+def _short(way: Sequence[Row]) -> dict[str, str]:
+    """What each node is called here: of long names, as AKS gives them, the end, where that tells them apart."""
+    nodes = dict.fromkeys(row["node"] for row in way)
+    short = {node: node if len(node) <= LONGEST_NODE else "…" + node.rpartition("-")[2] for node in nodes}
+    return short if len(set(short.values())) == len(nodes) else {node: node for node in nodes}
 
 
-def _apart(row: Row) -> str:
+def _apart(row: Row, nodes: dict[str, str]) -> str:
     """How far the clocks of two nodes are apart, and how well that is known."""
+    node, other = nodes[row["node"]], nodes[row["other"]]
     if row["basis"] == "same kernel":
-        return f"{row['node']} and {row['other']} share a clock"
+        return f"{node} and {other} share a clock"
     if not _known(row["offset_us"]):
-        return f"the clock of {row['other']} is not known against {row['node']}'s"
+        return f"the clock of {other} is not known against {node}'s"
     sure = (row["high_us"] - row["low_us"]) / 2
-    return f"{row['other']}'s clock less {row['node']}'s: {row['offset_us']:+.0f} ± {sure:.0f} µs"
+    return f"{other}'s clock less {node}'s: {row['offset_us']:+.0f} ± {sure:.0f} µs"
 
 
 def _what(way: Sequence[Row]) -> str:
@@ -95,7 +102,8 @@ def _panel(ax: Axes, way: Sequence[Row], last: float) -> None:
             _note(ax, y, max(row["since_us"], begin), cost, row["changed"], last)
         else:
             _note(ax, y, 0, "?", row["changed"], last)
-    ax.set_yticks(range(len(way)), [_point(row, way[0]["pod"]) for row in way])
+    nodes = _short(way)
+    ax.set_yticks(range(len(way)), [_point(row, way[0]["pod"], nodes) for row in way])
     ax.set_ylim(len(way) - 0.4, -0.6)
     ax.set_xlim(-0.01 * last, 1.75 * last)
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])  # beyond are notes
@@ -112,7 +120,8 @@ def _note(ax: Axes, y: int, at: float, cost: str, changed: Any, last: float) -> 
     """What the way here cost, and what had changed, beside the bar."""
     ax.text(at + 0.012 * last, y, cost, va="center", fontsize=7, color=GREY)
     if isinstance(changed, str):
-        text = changed if len(changed) <= LONGEST else changed[: LONGEST - 1] + "…"
+        room = LONGEST + int(MORE * (1 - at / last))
+        text = changed if len(changed) <= room else changed[: room - 1] + "…"
         ax.text(at + 0.07 * last, y, text, va="center", fontsize=7, color=CHANGED)
 
 
@@ -124,13 +133,13 @@ def _stretch(before: Row | None, row: Row, client: str) -> str:
     return "in the client's node" if row["node"] == client else "in the server's node"
 
 
-def _point(row: Row, client: str) -> str:
+def _point(row: Row, client: str, nodes: dict[str, str]) -> str:
     """Where it is: whose pod or which node, the interface, and whether it goes there or comes back."""
     arrow = "▸" if row["request"] is True else "◂"
     if isinstance(row["pod"], str):
         return f"{'client' if row['pod'] == client else 'server'} pod  {row['point']}  {arrow}"
     kind = "" if row["device"] == "nic" else f" {row['device']}"
-    return f"{row['node']}  {row['point']}{kind}  {arrow}"
+    return f"{nodes[row['node']]}  {row['point']}{kind}  {arrow}"
 
 
 def _legend(figure: Figure) -> None:

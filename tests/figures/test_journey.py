@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from labkit import Lab
 from labkit.analysis.clocks import clocks
@@ -51,6 +52,12 @@ def test_bars_reach_from_point_to_point(recorded):
         assert bars(ax) == list(zip([0, *times[:-1]], times, strict=True))
         assert ax.get_yticklabels()[0].get_text() == "client pod  eth0  ▸"
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
+
+
+def test_what_does_not_fit_is_cut():
+    (ax,) = journey(*planted()).axes
+    assert "DNAT 10.0.0.80:80 → 10.1.1.2:80; TTL 64 → 63; into geneve, +50 bytes" in words(ax)  # an early bar
+    assert words(ax)[-1] == "DNAT undone 10.1.1.2:80 → 10.0.0.80:80; TTL 63 → 62; out …"
 
 
 def test_what_changed_stands_beside_each_point(recorded):
@@ -105,6 +112,35 @@ def test_no_text_lies_on_another_or_beyond_the_edge(recorded):
         for i, (text, box) in enumerate(boxes):
             assert box.x1 <= figure.bbox.x1, text
             assert not [other for other, place in boxes[i + 1 :] if box.overlaps(place)], text
+
+
+def test_long_names_of_nodes_are_cut_where_they_stay_apart():
+    frame, apart = planted()
+    names = {"n0": "aks-nodepool1-12345678-vmss000000", "n1": "aks-nodepool1-12345678-vmss000001"}
+    frame["node"] = frame["node"].replace(names)
+    apart[["node", "other"]] = apart[["node", "other"]].replace(names)
+    figure = journey(frame, apart)
+    (ax,) = figure.axes
+    assert ax.get_title(loc="right") == "…vmss000001's clock less …vmss000000's: +1000000 ± 5 µs"
+    assert ax.get_yticklabels()[1].get_text() == "…vmss000000  veth1 veth  ▸"
+    frame["node"] = frame["node"].str.replace("vmss0", "pool-") + "-x"  # the ends are alike
+    assert (
+        journey(frame)
+        .axes[0]
+        .get_yticklabels()[1]
+        .get_text()
+        .startswith("aks-nodepool1-12345678-pool-00000-x")
+    )
+
+
+def test_titles_do_not_meet():
+    frame, apart = planted()
+    figure = journey(frame, apart)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    texts = {text.get_text(): text.get_window_extent() for text in ax.findobj(Text)}
+    left, right = (texts[ax.get_title(loc=side)] for side in ("left", "right"))
+    assert left.x1 < right.x0
 
 
 def test_nothing_captured_says_so(recorded):
