@@ -12,7 +12,7 @@ the control did is `unknown`.
 
     grows, shrinks   the interval excludes 0, and the growth over the range is beyond margin and control
     flat             the growth over the whole range lies within the margin, with its whole interval
-    unknown          neither
+    unknown          neither, or under FEWEST repetitions at a size: so few have too few medians for an interval
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from labkit.analysis.comparison import middle
+from labkit.analysis.comparison import FEWEST, middle
 from labkit.analysis.statistics import CONFIDENCE, MARGIN, SEED
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Line:
 
     sizes: Floats
     n: int
+    #: Repetitions at the size that has fewest.
+    fewest: int
     slope: float
     at_zero: float
     slopes: Floats
@@ -123,10 +125,10 @@ def differences(
         drift = max(
             (abs(_growth(moved[key, *cell])) for key in (arm, base) if (key, *cell) in moved), default=0.0
         )
-        sure = (low > 0 or high < 0) and (
-            drift <= margin or abs(line.slope - other.slope) > drift * _unit(line, other)
-        )
-        says = _steeper(line, other, (low, high), sure=sure, same=drift <= margin, margin=margin)
+        enough = min(line.fewest, other.fewest) >= FEWEST
+        beyond = drift <= margin or abs(line.slope - other.slope) > drift * _unit(line, other)
+        sure = enough and beyond and (low > 0 or high < 0)
+        says = _steeper(line, other, (low, high), sure=sure, same=enough and drift <= margin, margin=margin)
         meet = _crossing(line, other) if sure else ("unknown", *NOWHERE)  # parallel ones meet nowhere
         rows.append((
             arm, base, *cell, PER * (line.slope - other.slope), PER * low, PER * high, says, *meet,
@@ -136,11 +138,15 @@ def differences(
 
 
 def as_ratios(found: pd.DataFrame, measure: str, path: str) -> pd.DataFrame:
-    """Slopes as what PER more make of the value at the smallest size: ratios as `shapes.beside` takes them."""
+    """Slopes as what PER more make of the value at the smallest size: ratios as `shapes.beside` takes them.
+
+    What was measured with fewer than PER has no row: it would be extrapolated.
+    """
     rows = [
         (measure, path, row["arm"], f"{PER} more Services", "few Services",
          *(1 + row[name] / row["first"] for name in ("slope", "low", "high")))
         for row in found.to_dict("records")
+        if float(row["sizes"].split(", ")[-1]) >= PER
     ]  # fmt: skip
     return pd.DataFrame(
         rows, columns=["measure", "path", "within", "arm", "reference", "ratio", "low", "high"]
@@ -187,7 +193,8 @@ def _line(at: dict[float, Floats], name: str) -> Line:
         draws = [s[rng.integers(len(s), size=(RESAMPLES, len(s)))] for s in samples]
         drawn = np.stack([middle(draw) for draw in draws], axis=-1)
     many, zeros = _fit(sizes, weights, drawn)
-    return Line(sizes, int(weights.sum()), float(slope), float(at_zero), many, zeros)
+    counts = int(weights.sum()), int(weights.min())
+    return Line(sizes, *counts, float(slope), float(at_zero), many, zeros)
 
 
 def _fit(x: Floats, weights: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -212,7 +219,7 @@ def _growth(line: Line) -> float:
 
 def _grows(line: Line, low: float, high: float, margin: float, drift: float) -> str:
     room = max(margin, drift) * line.first / line.span
-    if math.isnan(low):
+    if math.isnan(low) or line.fewest < FEWEST:
         return "unknown"
     if drift <= margin and -room <= low and high <= room:
         return "flat"
@@ -229,7 +236,7 @@ def _unit(line: Line, other: Line) -> float:
 def _steeper(
     line: Line, other: Line, ends: tuple[float, float], *, sure: bool, same: bool, margin: float
 ) -> str:
-    """What may be said of two slopes: `sure` that they differ, `same` that the machine did not change meanwhile."""
+    """What may be said of two slopes: `sure` that they differ; `same`: enough was measured and the machine stayed."""
     if same and max(map(abs, ends)) <= margin * _unit(line, other):
         return "no difference"
     if not sure:

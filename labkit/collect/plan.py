@@ -135,7 +135,7 @@ class Plan:
 
 
 #: What a comparison is made with: the plan of the recordings, and every step waited for.
-FULL = Plan(services=(1, 100, 1000), policies=(1, 10, 100), rounds=5, most_packets=20_000, waits=True)
+FULL = Plan(services=(1, 100, 1000), policies=(1, 10, 100), rounds=6, most_packets=20_000, waits=True)
 #: What shows in two minutes that everything works. It costs precision: an interval of 3 repetitions goes from
 #: the smallest to the largest and holds the true median 3 times of 4, a run of one second has TCP's slow start
 #: in it, and 100 Services are too few to slow anything. So most contrasts come out as `unknown`.

@@ -39,6 +39,10 @@ def test_too_little_is_unknown_and_one_size_has_no_slope():
     assert once["verdict"] == "unknown"
     assert np.isnan(once["low"])
     assert slopes(measured({"a": (300, 80)}, sizes=(7,)), "us").empty
+    few = measured({"a": (300, 80), "b": (300, 0)}, n=3)
+    assert slopes(few, "us")["verdict"].tolist() == ["unknown"] * 2  # three values have no interval at 95 %
+    row = differences(few, "us").iloc[0]
+    assert (row["verdict"], row["crossing"]) == ("unknown", "unknown")
 
 
 def test_what_grew_no_more_than_the_control_is_the_machine():
@@ -120,3 +124,5 @@ def test_slopes_are_held_against_published_shapes():
     )
     said = ours[ours["id"] == "SH5"].set_index("statement")["verdict"]
     assert said.tolist() == ["inside", "inside"]
+    below = slopes(measured({"a": (300, 80)}, sizes=(1, 100)), "us")
+    assert as_ratios(below, "connect-growth", "service").empty  # it would be extrapolated
