@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from labkit.analysis import consistency, maglev
 from labkit.cluster import once
-from labkit.collect import cilium, cilium_maps, kubernetes, services
+from labkit.collect import cilium, cilium_maps, ebpf, kubernetes, services
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature
 from labkit.findings import claim, inconclusive, refuted, supported
@@ -35,7 +36,7 @@ def ebpf_load_balancing(cluster: Cluster) -> Outcome:
         held = cilium_maps.lb_map(cluster)
     except MissingFeature:
         if chains.empty:
-            return inconclusive("neither a Cilium agent nor iptables rules of kube-proxy", rules["reply"])
+            return _of_a_lab(cluster, rules)
         return refuted(f"{count} KUBE-SVC chains of kube-proxy do it", chains["reply"], kube_svc_chains=count)
     evidence = [*rules["reply"], *held["reply"]]
     frontends = len(
@@ -47,6 +48,17 @@ def ebpf_load_balancing(cluster: Cluster) -> Outcome:
     return supported(
         f"no KUBE-SVC chain on any node; {frontends} frontends in the service map", evidence, **numbers
     )
+
+
+def _of_a_lab(cluster: Cluster, rules: pd.DataFrame) -> Outcome:
+    """Where neither Cilium nor kube-proxy does it: the maps of a lab's `ebpf` topology, if there are any."""
+    try:
+        held = ebpf.frontends(cluster)
+    except MissingFeature:
+        return inconclusive("neither a Cilium agent nor iptables rules of kube-proxy", rules["reply"])
+    count = len(held.drop_duplicates(["vip", "port", "protocol"]))
+    reason = f"no KUBE-SVC chain on any node; {count} frontends in labkit's own eBPF maps (not Cilium's)"
+    return supported(reason, [*rules["reply"], *held["reply"]], kube_svc_chains=0, frontends=count)
 
 
 @once
@@ -62,6 +74,10 @@ def _compared(cluster: Cluster) -> tuple[pd.DataFrame, list[str]]:
     if kubernetes.is_cilium(cluster):
         read.append(cilium_maps.lb_map(cluster))
         ways.append(consistency.of_lb_map(read[1]))
+    elif ways[0].empty:
+        with suppress(MissingFeature):
+            read += [ebpf.frontends(cluster), ebpf.backends(cluster)]
+            ways.append(consistency.of_lab_maps(*read[1:]))
     programmed = [way for way in ways if len(way)]
     if not programmed:
         raise MissingFeature(cluster.arm, "neither iptables rules nor a service map leads to any Service")
@@ -76,7 +92,7 @@ def _compared(cluster: Cluster) -> tuple[pd.DataFrame, list[str]]:
     said="Cilium Network Analysis, eBPF Map Analysis",
 )
 def programmed_matches_api(cluster: Cluster) -> Outcome:
-    """Frontend and endpoint pairs of the API against the rules or the service map, node by node."""
+    """Frontend and endpoint pairs of the API against the rules or the maps, node by node."""
     compared, evidence = _compared(cluster)
     counts = compared["state"].value_counts()
     numbers = {state: int(counts.get(state, 0)) for state in consistency.STATES}

@@ -28,8 +28,11 @@ CAPABILITIES = Schema("capabilities", "What an arm has and has not.", key=(), co
     Column("why_it_matters", "str", "what depends on it"),
 ))  # fmt: skip
 
-#: DaemonSets that enforce NetworkPolicy, by what Kubernetes calls them on AKS (docs: use-network-policies).
-ENGINES = {"cilium": "Cilium", "azure-npm": "Azure NPM", "calico-node": "Calico"}
+#: DaemonSets that enforce NetworkPolicy, by what Kubernetes calls them on AKS (docs: use-network-policies); the last
+#: one is that of a lab's `ebpf` topology.
+ENGINES = {
+    "cilium": "Cilium", "azure-npm": "Azure NPM", "calico-node": "Calico", "labkit-ebpf": "eBPF maps of labkit",
+}  # fmt: skip
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 

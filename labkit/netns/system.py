@@ -34,7 +34,7 @@ clusterCIDR: {pods}
 """
 #: Annotation that says what runs in place of what an image is known for.
 IMAGE = "labkit.dev/image"
-WHY = "labkit writes kube-proxy's rules into this node; no process runs in this pod"
+WHY = "labkit writes {what} into this node; no process runs in this pod"
 
 
 def objects(topology: Topology) -> Iterator[Item]:
@@ -44,7 +44,13 @@ def objects(topology: Topology) -> Iterator[Item]:
     if topology.services == "iptables":
         config = {"config.conf": CONFIG.format(pods=topology.pod_cidr)}
         yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("kube-proxy"), "data": config}
-        yield _kube_proxy()
+        yield _agent(
+            "kube-proxy", "labkit/kube-proxy-rules", "kube-proxy's rules", component="kube-proxy", tier="node"
+        )
+    else:
+        yield _agent(
+            "labkit-ebpf", "labkit/ebpf-maps", "eBPF programs and maps for Services and NetworkPolicies"
+        )
     yield _dns_service(topology.dns_ip)
     yield _dns()
 
@@ -127,21 +133,22 @@ def _memory_kib() -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("MemTotal:")))
 
 
-def _kube_proxy() -> Item:
-    labels = {"component": "kube-proxy", "k8s-app": "kube-proxy", "tier": "node"}
+def _agent(name: str, image: str, what: str, **labels: str) -> Item:
+    """The DaemonSet by which a cluster shows who programs its nodes."""
+    labels, why = {**labels, "k8s-app": name}, {STAND_IN: WHY.format(what=what)}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {**_named("kube-proxy", **labels), "annotations": {STAND_IN: WHY}},
+        "metadata": {**_named(name, **labels), "annotations": why},
         "spec": {
-            "selector": {"matchLabels": {"k8s-app": "kube-proxy"}},
+            "selector": {"matchLabels": {"k8s-app": name}},
             "template": {
-                "metadata": {"labels": labels, "annotations": {STAND_IN: WHY}},
+                "metadata": {"labels": labels, "annotations": why},
                 "spec": {
                     "hostNetwork": True,
                     "priorityClassName": "system-node-critical",
                     "tolerations": [{"operator": "Exists"}],
-                    "containers": [{"name": "kube-proxy", "image": "labkit/kube-proxy-rules"}],
+                    "containers": [{"name": name, "image": image}],
                 },
             },
         },

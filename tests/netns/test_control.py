@@ -77,8 +77,13 @@ def test_a_lab_without_kube_proxy_has_none_of_it():
     machines = FakeMachines("ebpf")
     control = ControlPlane(machines, NoDataplane())
     control.boot()
-    assert control.store.list("DaemonSet") == control.store.list("ConfigMap") == []
+    (programs,) = control.store.list("DaemonSet")
+    assert programs["metadata"]["name"] == "labkit-ebpf"
+    assert "eBPF programs and maps" in programs["metadata"]["annotations"][STAND_IN]
+    assert control.store.list("ConfigMap") == []
     assert control._dataplane.last["Service"]
+    with pytest.raises(ParameterError, match="cluster addresses only, no NodePort"):
+        control.apply([named("Namespace", "shop"), service(type="NodePort")])
     control.close()
 
 

@@ -6,11 +6,13 @@ import time
 import pytest
 
 from labkit.errors import ProvisionError
+from labkit.exec.request import Logs
 from labkit.netns.iptables_restore import PIECE, changes, load
 from labkit.netns.kube_proxy import KubeProxy, stale_connections
 from labkit.netns.kube_proxy_rules import LARGE_CLUSTER, service_ports
 from labkit.netns.machines import Done
 from labkit.parse import iptables
+from tests.netns.conftest import STEP
 from tests.netns.fake_machines import FakeMachines
 from tests.netns.rulesets import assert_alike, generated, parsed
 
@@ -187,6 +189,22 @@ def test_services_answer(served):
     refused = fetched(served, "near", f"http://{address(served, 'empty')}/")
     assert refused.exit_code == 7, refused
     assert time.monotonic() - began < 3, "it is refused, not left without an answer"
+
+
+def test_a_node_port_that_stays_local_is_served_where_the_pod_is_and_keeps_the_client(arm):
+    local = service("local", type="NodePort", externalTrafficPolicy="Local")
+    arm.apply(local)
+    port = arm.when(lambda: arm.read("/api/v1/namespaces/test/services/local"), bool)["spec"]["ports"][0][
+        "nodePort"
+    ]
+    arm.when(lambda: saved(arm, "node-2"), lambda text: f"--dport {port} -j KUBE-EXT-" in text)
+    arm.when(lambda: saved(arm), lambda text: f"--dport {port} -j DROP" in text)
+    elsewhere, here = (node.ip for node in arm.topology.nodes)
+    assert fetched(arm, "node-1", f"http://{here}:{port}/").text == "web node-2\n"
+    log = arm.executor.run(Logs(step=STEP, target="pod/test/web/main", tail=1)).text
+    assert log.startswith(f"{elsewhere} "), "the client is not masqueraded"
+    assert fetched(arm, "node-2", f"http://{elsewhere}:{port}/").exit_code == 28, "it is dropped"
+    arm.delete(local)
 
 
 def test_counters_go_on_when_another_service_comes(served):
