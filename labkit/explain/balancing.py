@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chances"]
 
-REQUEST, TRANSLATED = "1 request", "translated"
+REQUEST, TRANSLATED, BY_SERVICE = "1 request", "translated", ("service", "socket")
 
 
 def _chances(cluster: Cluster) -> pd.DataFrame:
@@ -37,7 +37,8 @@ def _chances(cluster: Cluster) -> pd.DataFrame:
 
 def _of(cluster: Cluster, pod: str, names: dict[str, str]) -> Iterator[dict[str, object]]:
     hops = explain(cluster, pod, SERVICE)
-    chosen = hops[(hops["way"] == REQUEST) & (hops["verdict"] == TRANSLATED)].drop_duplicates("branch")
+    there = (hops["way"] == REQUEST) & (hops["verdict"] == TRANSLATED) & hops["place"].isin(BY_SERVICE)
+    chosen = hops[there].drop_duplicates("branch")
     if chosen.empty or abs(chosen["probability"].sum() - 1) > 1e-6:
         raise MissingFeature(cluster.arm, f"the state that was read does not say how {pod} gets to a backend")
     found = chosen.groupby("dst_ip", sort=False).agg(

@@ -89,7 +89,11 @@ def _of_flow(model: Model, flow: Flow, asked: tuple[str, str, int | None], tappe
     if begin.kind == "outside":
         yield _unmodelled(flow, common, f"no pod and no node has the client's address {client}")
         return
-    ways = list(model.walks(begin, destination(model.world, ip, begin), flow.protocol, port))
+    end = destination(model.world, ip, begin)
+    ways = list(model.walks(begin, end, flow.protocol, port))
+    if end.kind == "service" and all(way.end == "inconclusive" and way.packet.dst == ip for way, _ in ways):
+        yield _unmodelled(flow, common, f"nothing that is modelled translates {ip}")  # nor is it known where
+        return
     reached = {sighting.dst for sighting in flow.requests}
     forth, back = max(ways, key=lambda way: _fit(way[0], reached, ip))
     if len(ways) > 1 and forth.packet.dst not in reached:
