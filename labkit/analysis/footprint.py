@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labkit.analysis.slopes import entries_each
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["by_part"]
+__all__ = ["by_part", "memory_each"]
 
 CONTAINER = ["part", "node", "namespace", "pod", "container", "started_at"]
 
@@ -34,3 +36,20 @@ def by_part(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         seconds=("seconds", "max"),
         cores=("cores", lambda column: column.sum(min_count=1)),
     ).reset_index()
+
+
+def memory_each(memory: pd.DataFrame, size: str = "services") -> pd.DataFrame:
+    """The memory of each part with fewest and with most of something, on the node where it takes most.
+
+    `memory` is that of `collect.scaling.memory` with `arm`. Columns: `arm`, `part`, `fewest`, `most` (sizes),
+    `fewest_bytes`, `most_bytes`, `each_bytes` (what one more takes).
+    """
+    held = memory.groupby(["arm", "part", "node", size], sort=False)["working_set_bytes"].sum().reset_index()
+    renamed = held.rename(columns={"part": "holds", "working_set_bytes": "entries"})
+    names = {
+        "holds": "part",
+        "entries_fewest": "fewest_bytes",
+        "entries_most": "most_bytes",
+        "each": "each_bytes",
+    }
+    return entries_each(renamed, size).rename(columns=names)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["CONNTRACK", "PARTS", "conntrack", "usage"]
+__all__ = ["CONNTRACK", "PART", "PARTS", "conntrack", "usage"]
 
 #: How the names of the pods begin, and so which part of a dataplane they are; the longer ones first.
 PARTS = (

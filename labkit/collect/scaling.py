@@ -10,12 +10,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from labkit.collect import ebpf, kubernetes, performance, services
+from labkit.collect import ebpf, footprint, kubernetes, performance, services
 from labkit.collect.gather import NODE, collects, gather, stack
 from labkit.collect.limits import fitting
 from labkit.collect.plan import Plan, fetch, placement
 from labkit.errors import MissingFeature, ReplayMiss
-from labkit.parse import cilium_lb, curl, iptables
+from labkit.parse import cilium_lb, curl, iptables, kubelet_summary
 from labkit.parse import objects as parse
 from labkit.schema import Column, Schema, concat
 
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["HOLDERS", "HOLDINGS", "PREFIX", "SLICES", "connections", "holdings", "replies", "slices"]
+__all__ = [
+    "HOLDERS",
+    "HOLDINGS",
+    "PREFIX",
+    "SLICES",
+    "connections",
+    "holdings",
+    "memory",
+    "replies",
+    "slices",
+]
 
 #: How the names of the extra Services begin.
 PREFIX = "scale-"
@@ -140,6 +150,20 @@ def slices(cluster: Cluster) -> pd.DataFrame:
         )
         frames.append(frame.assign(reply=reply.id).astype({"reply": "str"}))
     return concat(frames)
+
+
+@collects(kubelet_summary.USAGE, SERVICES, footprint.PART, NODE)
+def memory(cluster: Cluster) -> pd.DataFrame:
+    """What the dataplane's own pods use with more and more Services: frame USAGE by Services, part and node.
+
+    The kubelet reads memory every ten seconds or so: it may be that of a moment before the step.
+    Raises MissingFeature where no kubelet says it.
+    """
+    frames = [
+        footprint.usage(cluster.at(step)).assign(services=_count(cluster, step)) for step in fitting(cluster)
+    ]
+    frame = concat([one.astype({"services": "Int64"})[memory.schema.names] for one in frames])
+    return frame.sort_values(list(memory.schema.key), kind="stable", ignore_index=True)
 
 
 @collects(HOLDINGS, NODE)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from labkit.analysis.footprint import by_part
-from labkit.collect import footprint
+from labkit.analysis.footprint import by_part, memory_each
+from labkit.collect import footprint, scaling
 from labkit.errors import ApiError, MissingFeature
 from labkit.exec.request import Read
 from tests.conftest import arm
@@ -31,7 +31,8 @@ class WithKubelet:
         if self.status != 200:
             raise ApiError("the server said no", request, status=self.status)
         like = self.inner.run(Read(step="baseline", path="/api/v1/nodes"))
-        return replace(like, request=request, stdout=LATER if request.sample else CASE, id="r00000")
+        later = request.sample or request.step == "services-1000"
+        return replace(like, request=request, stdout=LATER if later else CASE, id="r00000")
 
 
 def with_kubelet(**options):
@@ -82,3 +83,17 @@ def test_the_connection_table_of_each_node(cluster):
     assert len(frame) == 2
     assert frame["max_entries"].gt(frame["entries"]).all()
     assert (frame["used_pct"] - 100 * frame["entries"] / frame["max_entries"]).abs().max() < 1e-9
+
+
+def test_memory_with_more_services():
+    found = memory_each(scaling.memory(with_kubelet()).assign(arm="a")).set_index("part")
+    agent = found.loc["cilium"]
+    assert agent[["fewest", "most", "fewest_bytes", "most_bytes"]].tolist() == [
+        104,
+        1004,
+        214_958_080,
+        220_000_000,
+    ]
+    assert agent["each_bytes"] == pytest.approx((220_000_000 - 214_958_080) / 900)
+    with pytest.raises(MissingFeature, match="was not asked"):
+        scaling.memory(arm("cilium"))

@@ -23,7 +23,7 @@ from tests.netns.conftest import require
 
 PLAN = replace(
     QUICK, services=(3, 30, 70_000), policies=(1, 12), rounds=2, repetitions=2, fetches=5, answers=150,
-    timings=5,
+    timings=5, modes=("tcp",), pings=5,
 )  # fmt: skip
 COLLECTORS = {
     "scaling": scaling.holdings,
@@ -55,7 +55,7 @@ class Seen:
             self.refused = said(arm, "services-70000") if topology == "ebpf" else ""
             self.limits = limits.limits(arm) if topology == "ebpf" else None
             self.applied = max((move.applied for move in staged.moves), default=0)
-            self.left = arm.at("policy-removed").read("/apis/networking.k8s.io/v1/networkpolicies").stdout
+            self.left = arm.read("/apis/networking.k8s.io/v1/networkpolicies", sample=9).stdout
         finally:
             staged.close()
 
