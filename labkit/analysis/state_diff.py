@@ -43,7 +43,7 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "policy_rules": (("namespace", "policy", "direction", "rule", "peer_pods", "cidr", "protocol", "port"), ()),
     "links": (("node", "interface"), ()),
     "addresses": (("node", "interface", "ip"), ()),
-    "routes": (("node", "family", "table", "prefix", "metric"), ()),
+    "routes": (("node", "family", "table", "prefix"), ()),
     "ip_rules": (("node", "priority", "src", "dst", "mark"), ()),
     "neighbours": (("node", "interface", "dst_ip"), ("state",)),
     "forwarding": (("node", "interface", "mac", "dst_ip"), ("state",)),
@@ -90,11 +90,12 @@ def aliases(state: State) -> dict[str, str]:
     for pod in sorted(world.pods.values(), key=lambda row: (row["node"], row["pod"])):
         if pod["host_network"] or not pod["pod_ip"]:
             continue
-        name = f"{pod['app'] or pod['pod']} on {numbers[pod['node']]}"
+        name = f"{pod['app'] or pod['pod'].partition(' of ')[0]} on {numbers[pod['node']]}"
         seen[name] = seen.get(name, 0) + 1
         name = name if seen[name] == 1 else f"{name} ({seen[name]})"
         found[pod["pod"]] = found[pod["pod_ip"]] = name
-        if end := world.host_ends.get(pod["pod"]):
+        end = world.host_ends.get(pod["pod"])
+        if end and sum(end[0] in machine.links for machine in world.machines.values()) == 1:
             found[end[0]] = f"device of {name}"
     for row in world.services:
         if row["cluster_ip"]:
@@ -184,15 +185,37 @@ def diff(
     return STATE_DIFF.frame({"frame": frame, **row} for row in _changes(old, new))
 
 
-def diff_states(
-    before: State, after: State, *, names: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
-) -> pd.DataFrame:
-    """Every frame of KEYS that both states hold, one after the other: frame STATE_DIFF."""
-    both = ((name, before.get(name), after.get(name)) for name in KEYS)
+def diff_states(before: State, after: State, known: tuple[State, State] | None = None) -> pd.DataFrame:
+    """Every frame of KEYS that both states hold, one after the other: frame STATE_DIFF.
+
+    `known` are states that say who is who before and after, where that is not read each time.
+    """
+    who = known or (before, after)
+    names = (aliases(who[0]), aliases(who[1]))
+    both = [name for name in KEYS if before.get(name) is not None and after.get(name) is not None]
     return concat([STATE_DIFF.empty(), *(
-        diff(old, new, KEYS[name][0], names=names, ignore=(*PASSED_BY, *KEYS[name][1]), frame=name)
-        for name, old, new in both if old is not None and new is not None
+        diff(_called(before, who[0], name), _called(after, who[1], name), KEYS[name][0], names=names,
+             ignore=(*PASSED_BY, *KEYS[name][1]), frame=name)
+        for name in both
     )])  # fmt: skip
+
+
+def _called(state: State, known: State, name: str) -> pd.DataFrame:
+    """A frame with pods in place of the numbers of Cilium's endpoints, and labels in place of identities."""
+    frame, endpoints, identities = state.frames[name], known.get("cilium_endpoints"), known.get("identities")
+    if "endpoint" in frame and endpoints is not None:
+        pods = {
+            (row["node"], row["endpoint"]): row["pod"] or row["interface"] or "host"
+            for row in rows_of(endpoints)
+        }
+        numbers = zip(frame["node"], frame["endpoint"].astype(object), strict=True)
+        frame = frame.assign(endpoint=[pods.get(key, key[1]) for key in numbers])
+    if "identity" in frame and identities is not None:
+        labels = {row["identity"]: row["app"] or row["labels"] for row in rows_of(identities)} | {0: "any"}
+        frame = frame.assign(
+            identity=[labels.get(number) or number for number in frame["identity"].astype(object)]
+        )
+    return frame
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -209,7 +232,7 @@ def _keyed(
 ) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for row in rows_of(frame):
-        plain = " ".join(_text(row[name]) for name in key if name in row)
+        plain = " ".join(filter(None, (_text(row[name]) for name in key if name in row)))
         if DERIVED.search(plain):
             continue
         own = rename(plain)

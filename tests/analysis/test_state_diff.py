@@ -93,6 +93,7 @@ def test_steps_of_every_arm_differ_in_what_was_done_to_them():
     )
     assert counted.loc[("cilium", "policy_map")].tolist() == [14, 0, 0]
     gone = found[found["frame"].eq("policy_map")]
+    assert "node 0 frontend on node 0 egress any ANY" in set(gone["entry"])
     assert gone["reply_before"].notna().all()
     assert gone["reply"].isna().all()
     assert lab.each(diff_steps, after="load-balancing").empty
@@ -100,15 +101,17 @@ def test_steps_of_every_arm_differ_in_what_was_done_to_them():
 
 def test_arms_differ_under_names_that_both_have():
     lab = Lab({"vxlan": "replay:overlay-vxlan", "routed": "replay:overlay-routed"})
-    found = diff_arms(*lab.arms.values())
+    found = diff_arms(lab.arms.values())
     rows = found.set_index(["frame", "entry"])
     assert rows.loc[("links", "node 0 flannel.1"), "change"] == "removed"
-    assert ("routes", "node 0 inet main default 0") not in rows.index  # by the gateway of the nodes, on both
+    assert ("routes", "node 0 inet main default") not in rows.index  # by the gateway of the nodes, on both
     nat = found[found["frame"].eq("rules")]
     assert not nat["entry"].str.contains("backend-service").any()  # the same rules, for other addresses
     assert nat["entry"].str.contains("FLANNEL-FWD").any()
     assert not found["entry"].str.contains("fe80::|33:33:").any()
     assert {"routes", "rules", "neighbours"} <= set(summary(found)["frame"])
+    assert found[["before_arm", "arm"]].drop_duplicates().to_numpy().tolist() == [["vxlan", "routed"]]
+    assert diff_arms([lab.arms["vxlan"]]).columns.tolist() == ["before_arm", "arm", *STATE_DIFF.names]
     changed = found[found["change"] == "changed"]
     assert changed[["reply_before", "reply"]].notna().all(axis=None)
 
@@ -119,5 +122,6 @@ def test_macs_and_chains_of_endpoints_are_named():
     assert found["02:42:0a:f4:00:02"] == "MAC of flannel.1 on node 1"
     assert "00:00:00:00:00:00" not in found
     assert found["10.240.0.1"] == "gateway of the nodes"
+    assert "lxc_health" not in aliases(state("cilium"))  # a device of each node
     assert found["10.244.0.1"] == "address of cni0 on node 0"
     assert (found["10.240.0.0/24"], found["10.244.0.0/16"]) == ("network of the nodes", "pods of all nodes")

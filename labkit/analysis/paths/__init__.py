@@ -16,6 +16,6 @@ from labkit.analysis.paths.differences import PATH_DIFFERENCES
 from labkit.analysis.paths.explain import Model
 from labkit.analysis.paths.hops import HOPS
 from labkit.analysis.paths.state import State
-from labkit.analysis.paths.ways import WAYS, choices, ways
+from labkit.analysis.paths.ways import WAYS, choices, decisions, ways
 
-__all__ = ["HOPS", "PATH_DIFFERENCES", "WAYS", "Model", "State", "choices", "ways"]
+__all__ = ["HOPS", "PATH_DIFFERENCES", "WAYS", "Model", "State", "choices", "decisions", "ways"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from labkit.analysis.paths.observed import Flow, Sighting
     from labkit.analysis.paths.packet import Walk
 
-__all__ = ["PATH_DIFFERENCES", "differences", "summary"]
+__all__ = ["PATH_DIFFERENCES", "differences", "example", "summary"]
 
 PATH_DIFFERENCES = Schema(
     "path_differences", "Each device where a flow was predicted or captured, and whether both agree.",
@@ -238,3 +238,19 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
         flows=("flow", "nunique"), hops=("hops", "sum"), agreeing=("agrees", "sum"),
         differing=("differs", "sum"), not_modelled=("unknown", "sum"),
     )  # fmt: skip
+
+
+def example(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one flow of each arm, of frame PATH_DIFFERENCES with `arm`.
+
+    One that differs, if there is any; else the connection that is seen at the most devices.
+    """
+    differs = (
+        found["agrees"].eq(other=False).fillna(value=False).groupby([found["arm"], found["flow"]], sort=False)
+    )
+    each = differs.agg(["any", "size"]).reset_index()
+    each["connects"] = each["flow"].str.startswith("tcp")
+    ranked = each.sort_values(["any", "connects", "size"], ascending=False, kind="stable").drop_duplicates(
+        "arm"
+    )
+    return found.merge(ranked[["arm", "flow"]], on=["arm", "flow"]).reset_index(drop=True)

@@ -11,7 +11,7 @@ from labkit.schema import Column, Schema, concat
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-__all__ = ["WAYS", "choices", "ways"]
+__all__ = ["WAYS", "choices", "decisions", "ways"]
 
 WAYS = Schema("path_ways", "Each way that a packet can take, and that of its answer.", key=("branch", "way"), columns=(
     Column("branch", "Int64", "number of the way, where a choice makes several; from 0"),
@@ -77,3 +77,18 @@ def choices(hops: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["node", "place", "dst_ip", "dst_port", "probability", "decision", "rests_on", "note", "reply"]
     return chosen[[*(["arm"] if "arm" in hops else []), *columns]].reset_index(drop=True)
+
+
+def decisions(hops: pd.DataFrame) -> pd.DataFrame:
+    """The decisions on the longest way of the request of each arm: `arm` if there is one, `node`, `place`,
+    `decision`, `rests_on` (of rules, the last that held) and `reply`.
+    """
+    by = ["arm"] if "arm" in hops else []
+    forth = hops[hops["way"].str.startswith("1")]
+    sizes = forth.groupby([*by, "branch"], sort=False).size().rename("size").reset_index()
+    longest = sizes.sort_values("size", ascending=False, kind="stable")
+    longest = longest.drop_duplicates(by) if by else longest.head(1)
+    mine = forth.merge(longest[[*by, "branch"]], on=[*by, "branch"])
+    found = mine[mine["rests_on"].notna()].copy()
+    found["rests_on"] = found["rests_on"].str.rpartition("\n")[2]
+    return found[[*by, "node", "place", "decision", "rests_on", "reply"]].reset_index(drop=True)

@@ -7,7 +7,7 @@ import pytest
 
 from labkit.analysis.paths import Model
 from labkit.analysis.paths.differences import differences as compare
-from labkit.analysis.paths.differences import summary
+from labkit.analysis.paths.differences import example, summary
 from labkit.analysis.paths.observed import flows
 from labkit.collect import captures, kubernetes
 from labkit.explain import differences
@@ -170,3 +170,18 @@ def test_two_ports_that_could_be_the_one_are_not_both():
 
 def test_where_nothing_was_captured_nothing_is_counted():
     assert summary(differences(arm("cilium")).iloc[:0]).empty
+
+
+def test_an_example_is_a_flow_that_differs_or_the_longest_of_each_arm():
+    whole = pd.concat(
+        [differences(arm(name)).assign(arm=name) for name in ("overlay-vxlan", "cilium")], ignore_index=True
+    )
+    shown = example(whole)
+    assert shown.groupby("arm")["flow"].nunique().tolist() == [1, 1]
+    sizes = whole[whole["flow"].str.startswith("tcp")].groupby(["arm", "flow"]).size().groupby("arm").max()
+    assert shown.groupby("arm").size().to_dict() == sizes.to_dict()
+    planted = whole.copy()
+    first = planted.index[planted["arm"] == "cilium"][0]
+    planted.loc[first, "agrees"] = False
+    assert planted.loc[first, "flow"] in set(example(planted)["flow"])
+    assert example(whole.iloc[:0]).empty
