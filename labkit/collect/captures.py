@@ -8,6 +8,7 @@ says what must be found in them.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.capture import HEAD_START_S, require_whole
@@ -18,6 +19,7 @@ from labkit.collect.kubernetes import node_targets, nodes, pod_targets, pods
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature
 from labkit.parse import curl, dissect, pcap, ping, tcpdump
+from labkit.parse.packet_tunnels import VXLAN_PORTS
 from labkit.schema import REPLY, Column, Schema, concat
 
 if TYPE_CHECKING:
@@ -29,17 +31,9 @@ if TYPE_CHECKING:
     from labkit.exec.request import Reply
 
 __all__ = [
-    "ASKED",
-    "CAPTURED",
-    "DISSECTED",
-    "TAPS",
-    "answer",
-    "asked",
-    "dissected",
-    "packets",
-    "sorted_by",
-    "taps",
-]
+    "ASKED", "CAPTURED", "DISSECTED", "TAPS", "answer", "asked", "dissected", "packets", "reader", "sorted_by", "taps",
+    "vxlan_ports",
+]  # fmt: skip
 
 STEP = "capture"
 FILTER = "icmp or port 80 or port 8472 or port 4789 or port 53"
@@ -94,13 +88,14 @@ DISSECTED = Schema("dissected", "One captured packet, field by field.", key=diss
 
 def _packets(cluster: Cluster) -> pd.DataFrame:
     """Every packet at every tap: frame CAPTURED."""
-    devices = _devices(cluster.at("baseline"))
-    return sorted_by(CAPTURED, (_tapped(reply, where, devices) for reply, where in _captures(cluster)))
+    devices, read = _devices(cluster.at("baseline")), reader(cluster)
+    return sorted_by(CAPTURED, (_tapped(reply, where, devices, read) for reply, where in _captures(cluster)))
 
 
 def _taps(cluster: Cluster) -> pd.DataFrame:
     """How each capture went: frame TAPS."""
-    return sorted_by(TAPS, (_tap(reply, where) for reply, where in _captures(cluster)))
+    read = reader(cluster)
+    return sorted_by(TAPS, (_tap(reply, where, read) for reply, where in _captures(cluster)))
 
 
 def _asked(cluster: Cluster) -> pd.DataFrame:
@@ -175,8 +170,21 @@ def _captures(cluster: Cluster) -> list[tuple[Reply, Where]]:
     return [(require_whole(reply), where) for reply, where in _run(cluster)[0]]
 
 
-def _tapped(reply: Reply, where: Where, devices: pd.DataFrame) -> pd.DataFrame:
-    frame = read_one(reply, pcap.packets)
+def vxlan_ports(cluster: Cluster) -> tuple[int, ...]:
+    """UDP ports that may carry VXLAN in this arm: the usual ones, and those of its nodes' devices."""
+    own = node.links(cluster.at("baseline"))["vxlan_port"].dropna()
+    return tuple(sorted({*VXLAN_PORTS, *map(int, own)}))
+
+
+def reader(cluster: Cluster) -> Callable[[bytes], pd.DataFrame]:
+    """What reads captures of this arm: frame PACKETS."""
+    return partial(pcap.packets, vxlan_ports=vxlan_ports(cluster))
+
+
+def _tapped(
+    reply: Reply, where: Where, devices: pd.DataFrame, read: Callable[[bytes], pd.DataFrame]
+) -> pd.DataFrame:
+    frame = read_one(reply, read)
     if where["tap"] == "pod":
         frame["interface"], frame["device"] = POD_INTERFACE, "pod"
     else:
@@ -199,9 +207,9 @@ def _devices(cluster: Cluster) -> pd.DataFrame:
     return links.assign(device=kind.mask(links["interface_nic"] | links["master_nic"], "nic"))
 
 
-def _tap(reply: Reply, where: Where) -> pd.DataFrame:
+def _tap(reply: Reply, where: Where, read: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
     frame = read_one(reply, lambda _: tcpdump.report(reply.stderr))
-    found = read_one(reply, pcap.packets)
+    found = read_one(reply, read)
     return frame.assign(
         **where,
         packets=len(found),

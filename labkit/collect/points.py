@@ -21,9 +21,12 @@ from labkit.collect.kubernetes import pod_targets, pods
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature, ReplayMiss
 from labkit.parse import pcap, tcpdump
+from labkit.parse.packet_tunnels import VXLAN_PORTS
 from labkit.schema import REPLY, Column, Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from labkit.capture import Point
@@ -86,11 +89,14 @@ def _taken(cluster: Cluster) -> _Taken:
     bounds = capture.Bounds(seconds=Plan.from_about(cluster.about).listen_s + BURST_S)
     try:
         where = capture.points(cluster, names, inside=[pod for pod, _ in inside])
-        taken, burst = capture.capture(here, where, lambda: _burst(here, target, addresses), bounds=bounds)
+        taken, burst = capture.capture(
+            here, where, lambda: _burst(here, target, addresses), bounds=bounds, wanted=_wanted(cluster)
+        )
     except ReplayMiss as error:
         reason = "recorded without a capture at each point; its captures are on `any`"
         raise MissingFeature(cluster.arm, reason) from error
-    read = [_read(point, capture.require_whole(reply), burst) for point, reply in taken]
+    parse = captures.reader(cluster)
+    read = [_read(point, capture.require_whole(reply), burst, parse) for point, reply in taken]
     return _Taken(
         sorted_by(POINT_PACKETS, [found for found, _ in read]),
         sorted_by(POINTS, [point for _, point in read]),
@@ -107,9 +113,17 @@ def _burst(here: Cluster, target: str, addresses: list[str]) -> list[Reply]:
     return [*asked, here.run(target, (*fetch, *ports, *("-o", "/dev/null", url) * FETCHES), check=False)]
 
 
-def _read(point: Point, reply: Reply, burst: list[Reply]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _wanted(cluster: Cluster) -> str:
+    """What is captured: also what the arm's own VXLAN devices send, whichever port they send it to."""
+    others = set(captures.vxlan_ports(cluster)) - set(VXLAN_PORTS)
+    return capture.WANTED + "".join(f" or udp port {port}" for port in sorted(others))
+
+
+def _read(
+    point: Point, reply: Reply, burst: list[Reply], parse: Callable[[bytes], pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The packets of one capture, and how it went."""
-    found = read_one(reply, pcap.packets).assign(**_place(point))
+    found = read_one(reply, parse).assign(**_place(point))
     report = read_one(reply, lambda _: tcpdump.report(reply.stderr)).assign(
         **_place(point) | {"pod": point.pod}, packets=len(found), problems=int(found["problem"].notna().sum()),
         cut=pcap.is_cut(reply.stdout), covers=capture.covers(reply, burst),

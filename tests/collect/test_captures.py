@@ -2,10 +2,13 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.vxlan import VXLAN
 
 from labkit.collect import captures
 from labkit.errors import CommandError, MissingFeature, ParseError, TimeLimit
 from tests.conftest import recorded
+from tests.parse.capture import FRAME, OUT, POD, SYN, pcap
 
 
 def test_packets_know_where_they_were_seen(cluster):
@@ -99,6 +102,27 @@ def test_a_card_behind_the_card_is_a_card(routed):
     changes = {"stdout": json.dumps(entries).encode()}
     frame = captures.packets(altered(routed, changes, "ip -j -d -s link"))
     assert set(frame.loc[frame["interface"] == "vethb3a97e2c", "device"]) == {"nic"}
+
+
+def test_vxlan_is_found_on_the_port_of_the_arms_own_device(vxlan):
+    """Docker, OpenStack and others may send it to ports that nothing else would tell."""
+    (links,) = recorded("overlay-vxlan", "ip -j -d -s link show", subject="node/vxlan-node-0")
+    other = {"stdout": links.stdout.replace(b'"port":8472', b'"port":9999')}
+    assert other["stdout"] != links.stdout
+    frame = VXLAN(vni=7, flags="Instance") / FRAME / POD / SYN
+    sent = {
+        "stdout": pcap(
+            [bytes(FRAME / OUT / UDP(sport=50000, dport=port) / frame) for port in (9999, 8472, 9998)]
+        )
+    }
+    assert captures.vxlan_ports(vxlan) == (4789, 8472)
+    moved = altered(altered(vxlan, other, "ip -j -d -s link"), sent)
+    assert captures.vxlan_ports(moved) == (4789, 8472, 9999)
+    tunnels = [captures.packets(arm).drop_duplicates(["n"])["encap"] for arm in (moved, altered(vxlan, sent))]
+    assert [found.fillna("none").tolist() for found in tunnels] == [
+        ["vxlan", "vxlan", "none"],
+        ["none", "vxlan", "none"],
+    ]
 
 
 def altered(cluster, changes, command="tcpdump"):
