@@ -69,6 +69,8 @@ PASSED_BY = (
 )  # fmt: skip
 #: What the kernel makes of MACs by itself, on every machine anew: link-local and multicast addresses.
 DERIVED = re.compile(r"\b(fe80::|ff00::|33:33:|01:00:5e:)")
+#: A setting that is none.
+COUNTER = "net.netfilter.nf_conntrack_count"
 Row = dict[str, Any]
 
 
@@ -201,8 +203,10 @@ def diff_states(before: State, after: State, known: tuple[State, State] | None =
 
 
 def _called(state: State, known: State, name: str) -> pd.DataFrame:
-    """A frame with pods in place of the numbers of Cilium's endpoints, and labels in place of identities."""
+    """A frame without counters, with pods in place of the numbers of Cilium's endpoints, and labels in place of identities."""
     frame, endpoints, identities = state.frames[name], known.get("cilium_endpoints"), known.get("identities")
+    if name == "sysctls":
+        frame = frame[frame["name"] != COUNTER]
     if "endpoint" in frame and endpoints is not None:
         pods = {
             (row["node"], row["endpoint"]): row["pod"] or row["interface"] or "host"
