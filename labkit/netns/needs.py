@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.exec.netns import PATH, UNSHARE
+from labkit.exec.netns import UNSHARE
 from labkit.netns.containers import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Need:
     remedy: str
 
 
+#: Where programs must be: a container has the machine's /usr, with a /usr/local of its own.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 #: Programs by Debian's package, and what the lab does with them.
 PACKAGES = {
     "util-linux": (("unshare", "nsenter"), "make and enter namespaces"),
@@ -49,6 +51,7 @@ PACKAGES = {
     "ethtool": (("ethtool",), "read what devices offload"),
     "bridge-utils": (("brctl",), "list bridges as the run-book does"),
     "procps": (("sysctl",), "read kernel settings"),
+    "python3": (("python3",), "run the probe in pods"),
 }
 EBPF_PACKAGES = {
     "clang": (("clang",), "compile the eBPF programs"),

@@ -2,7 +2,12 @@
 
 `vxlan` is what flannel and the bridge plugin make (flannel-io/flannel, pkg/backend/vxlan/device.go;
 containernetworking/plugins, main/bridge). `routed` is the transparent mode of Azure's plugin
-(Azure/azure-container-networking, network/transparent_endpointclient_linux.go), which no packaged plugin makes.
+(Azure/azure-container-networking, network/transparent_endpointclient_linux.go).
+
+Why pyroute2 and not the plugins that Debian packages (containernetworking-plugins): those have no transparent mode, and
+`ptp`, which comes nearest, gives a pod its node's gateway in place of 169.254.1.1; none of them makes flannel's device,
+which a daemon does. So only the bridge would be theirs, at a process a pod. Netlink makes all of it alike, and the
+kernel's own words stand where something is refused.
 """
 
 from __future__ import annotations
