@@ -51,7 +51,17 @@ class Remote:
     def __init__(self, path: Path) -> None:
         """Raises OSError where nothing listens at this path."""
         self._path = path
-        self.about: dict[str, Any] = self._call({})[0]
+        self._about: dict[str, Any] = self._call({})[0]
+        self._asked = False
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the executor says of itself: asked again after a request, since that may have added to it."""
+        if self._asked:
+            self._asked = False
+            with contextlib.suppress(OSError, ValueError, EOFError):  # who serves it has ended: as it was
+                self._about = self._call({})[0]
+        return self._about
 
     def run(self, request: Request) -> Reply:
         """The reply of the executor behind. Raises what that raised."""
@@ -66,6 +76,8 @@ class Remote:
                 "start the run again",
                 request,
             ) from None
+        finally:
+            self._asked = True
         if "defect" in head:
             raise RuntimeError(
                 f"a defect of what serves this arm: {head['defect']}; its log has the traceback"

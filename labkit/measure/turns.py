@@ -47,6 +47,8 @@ MEASURED = Schema("measured", "How arms were measured in turns.", key=(), column
 ))  # fmt: skip
 #: What an arm remembers of its turns.
 KEY = "measured in turns"
+#: Said of an arm that was not, by itself and by its replay.
+NOT_MEASURED = "not measured in turns: in_turns measures arms together"
 #: Seconds between words about progress.
 SAY_S = 10.0
 
@@ -78,7 +80,7 @@ def replies(cluster: Cluster) -> list[Trial]:
         in_turns({cluster.arm: cluster})
     found = cluster.memo.get(KEY)
     if found is None:
-        raise MissingFeature(cluster.arm, "not measured yet: in_turns measures arms together")
+        raise MissingFeature(cluster.arm, NOT_MEASURED)
     if isinstance(found, str):
         raise MissingFeature(cluster.arm, found)
     return list(found)
@@ -111,7 +113,11 @@ def _ready(arms: Mapping[str, Cluster]) -> tuple[dict[str, _Arm], dict[str, str]
         except MissingFeature as missing:
             why[arm] = missing.reason
         except ReplayMiss as miss:
-            why[arm] = f"not recorded: {miss.request.words[:80]} in step {miss.request.step}"
+            why[arm] = (
+                NOT_MEASURED
+                if miss.request.step == design.step
+                else f"not recorded: {miss.request.words[:80]}"
+            )
         except (RequestError, NotReady) as error:
             why[arm] = f"not answered: {error}"
     return ready, why

@@ -52,6 +52,27 @@ def test_a_reply_crosses_whole(served):
     assert served.about == Echo.about
 
 
+def test_what_is_noted_while_it_answers_is_known(tmp_path):
+    class Notes(Echo):
+        def __init__(self):
+            super().__init__()
+            self.about = {**Echo.about, "noted": []}
+
+        def run(self, request):
+            self.about["noted"].append(request.sample)
+            return super().run(request)
+
+    server = Server(Notes(), tmp_path / "arm")
+    remote = Remote(tmp_path / "arm")
+    assert remote.about["noted"] == []
+    remote.run(ASKED)
+    assert remote.about["noted"] == [3]
+    server.close()
+    with pytest.raises(ConnectionLost):
+        remote.run(ASKED)
+    assert remote.about["noted"] == [3]
+
+
 def test_what_is_applied_crosses_too(served):
     request = Apply(step="s", objects=("Pod/x",), manifest='[{"kind": "Pod"}]')
     assert json.loads(served.run(request).stdout)[2] == '[{"kind": "Pod"}]'
