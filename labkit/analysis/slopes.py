@@ -49,15 +49,12 @@ class Line:
     n: int
     #: Repetitions at the size that has fewest.
     fewest: int
+    #: The middle at the smallest size: what growth is compared with.
+    first: float
     slope: float
     at_zero: float
     slopes: Floats
     at_zeros: Floats
-
-    @property
-    def first(self) -> float:
-        """The value on the line at the smallest size."""
-        return self.at_zero + self.slope * float(self.sizes.min())
 
     @property
     def span(self) -> float:
@@ -76,7 +73,7 @@ def slopes(
     """The slope of each arm: what PER more cost.
 
     `frame` holds one row a repetition: `arm`, `by`, the size and the value, and the control if it is named.
-    Columns: `arm`, `by`, `sizes`, `n` (repetitions in all), `first` (on the line, at the smallest size), `slope`
+    Columns: `arm`, `by`, `sizes`, `n` (repetitions in all), `first` (the middle at the smallest size), `slope`
     (a PER), `low`, `high`, `growth_pct` (over the range, of `first`), `control_pct` (the same of the control; 0
     without one), `verdict`. One size only has no slope and no row; under two repetitions at a size there is no
     interval.
@@ -187,14 +184,15 @@ def _line(at: dict[float, Floats], name: str) -> Line:
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])  # arms are drawn independently
     sizes, samples = np.array(list(at)), list(at.values())
     weights = np.array([len(sample) for sample in samples], dtype=float)
-    slope, at_zero = _fit(sizes, weights, np.array([middle(sample) for sample in samples]))
+    middles = np.array([middle(sample) for sample in samples])
+    slope, at_zero = _fit(sizes, weights, middles)
     drawn: Floats = np.full((RESAMPLES, len(sizes)), np.nan)
     if min(weights) > 1:
         draws = [s[rng.integers(len(s), size=(RESAMPLES, len(s)))] for s in samples]
         drawn = np.stack([middle(draw) for draw in draws], axis=-1)
     many, zeros = _fit(sizes, weights, drawn)
     counts = int(weights.sum()), int(weights.min())
-    return Line(sizes, *counts, float(slope), float(at_zero), many, zeros)
+    return Line(sizes, *counts, float(middles[0]), float(slope), float(at_zero), many, zeros)
 
 
 def _fit(x: Floats, weights: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -45,6 +45,14 @@ def test_too_little_is_unknown_and_one_size_has_no_slope():
     assert (row["verdict"], row["crossing"]) == ("unknown", "unknown")
 
 
+def test_a_curve_is_compared_with_what_was_measured_and_not_with_the_line():
+    bent = measured({"a": (0.1, 0)}, sizes=(1, 1000, 5000), noise=0.01)
+    bent.loc[bent["services"] == 5000, "us"] += 1  # the line is below 0 at the smallest size
+    row = slopes(bent, "us").iloc[0]
+    assert row["first"] == pytest.approx(0.1, rel=0.02)
+    assert 500 < row["growth_pct"] < 1500
+
+
 def test_what_grew_no_more_than_the_control_is_the_machine():
     frame = measured({"a": (300, 80)})
     frame["control"] *= 1 + 0.5 * frame["services"] / 1000
