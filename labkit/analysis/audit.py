@@ -16,6 +16,7 @@ import pandas as pd
 
 from labkit.analysis import consistency
 from labkit.analysis.audit_cilium import of_cilium
+from labkit.analysis.audit_policies import of_policies
 from labkit.analysis.audit_routes import of_routes
 from labkit.analysis.paths.state import World
 from labkit.analysis.service_tree import tree
@@ -59,7 +60,7 @@ NAMED = {"matching": "matching", "missing": "missing", "extra": "stale"}
 def audit(state: State) -> pd.DataFrame:
     """Every entry of one arm's state: frame AUDIT. What was not read is not audited."""
     world = World(state)
-    rows = [*_of_services(state), *of_routes(world), *of_cilium(world)]
+    rows = [*_of_services(state), *of_routes(world), *of_cilium(world), *of_policies(world)]
     return AUDIT.frame(rows)
 
 
@@ -69,7 +70,7 @@ def _of_services(state: State) -> Iterator[Row]:
     if services is None or endpoints is None or nodes is None:
         return
     wanted = consistency.intended(services, endpoints, nodes)
-    for kind, frame, programmed in _programmed(state):
+    for kind, frame, programmed, ways in _programmed(state):
         if programmed.empty:
             continue
         replies = frame.groupby("node")["reply"].first() if "reply" in frame else pd.Series(dtype="str")
@@ -78,35 +79,37 @@ def _of_services(state: State) -> Iterator[Row]:
             yield _row(row["node"], kind, _frontend(row), way if row["state"] != "extra" else None,
                        way if row["state"] != "missing" else None, NAMED[row["state"]],
                        replies.get(row["node"]))  # fmt: skip
-        yield from _doubled(kind, frame, replies)
+        yield from _doubled(kind, ways, replies)
 
 
-def _programmed(state: State) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """What Services are programmed in: its kind, the frame it was read from, and its ways."""
+def _programmed(state: State) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """What Services are programmed in: its kind, the frame it was read from, its ways, and each time they are there."""
     if (rules := state.get("rules")) is not None:
-        yield "iptables", rules, consistency.of_rules(rules)
+        yield "iptables", rules, consistency.of_rules(rules), _jumps(rules)
     if (slots := state.get("lb_map")) is not None:
-        yield "service map", slots, consistency.of_lb_map(slots)
+        names = {"frontend_ip": "cluster_ip", "backend_ip": "endpoint_ip", "backend_port": "endpoint_port"}
+        filled = slots[(slots["slot"] > 0) & (slots["scope"] == "external")].rename(columns=names)
+        yield "service map", slots, consistency.of_lb_map(slots), filled
     frontends, backends = state.get("lab_frontends"), state.get("lab_backends")
     if frontends is not None and backends is not None:
-        yield "eBPF maps", frontends, consistency.of_lab_maps(frontends, backends)
+        ways = consistency.lab_slots(frontends, backends)
+        yield "eBPF maps", frontends, consistency.of_lab_maps(frontends, backends), ways
 
 
-def _doubled(kind: str, frame: pd.DataFrame, replies: pd.Series) -> Iterator[Row]:
+def _doubled(kind: str, ways: pd.DataFrame, replies: pd.Series) -> Iterator[Row]:
     """Ways that are there more than once: such an endpoint gets more than its share."""
-    if kind == "eBPF maps":
-        return
-    if kind == "iptables":
-        ways = tree(frame)
-    else:
-        names = {"frontend_ip": "cluster_ip", "backend_ip": "endpoint_ip", "backend_port": "endpoint_port"}
-        ways = frame[frame["slot"] > 0].rename(columns=names)
-        ways = ways[ways["scope"] == "external"]
     counted = ways.groupby(["node", *WAY], as_index=False).size()
     for row in counted[counted["size"] > 1].to_dict("records"):
         way = f"{row['endpoint_ip']}:{row['endpoint_port']}"
         yield _row(row["node"], kind, _frontend(row), way, f"{way}, {row['size']} times", "duplicate",
                    replies.get(row["node"]))  # fmt: skip
+
+
+def _jumps(rules: pd.DataFrame) -> pd.DataFrame:
+    """The tree of kube-proxy's rules with a row for each jump to an endpoint: doubled ones are two."""
+    leads = rules["target"].str.startswith("KUBE-SEP-", na=False) & ~rules["remembers"].fillna(value=False)
+    jumps = rules[leads].rename(columns={"chain": "service_chain", "target": "endpoint_chain"})
+    return tree(rules).merge(jumps[["node", "service_chain", "endpoint_chain"]])
 
 
 def _frontend(row: Mapping[Any, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.analysis.paths.hops import replies
 from labkit.analysis.paths.maps import Maps
 from labkit.analysis.paths.packet import Packet
-from labkit.analysis.paths.routes import shown
+from labkit.analysis.paths.routes import BITS, shown
 from labkit.analysis.routing import TUNNELS
 
 if TYPE_CHECKING:
@@ -95,14 +95,44 @@ def _has_tunnels(world: World, machine: Machine) -> bool:
 
 
 def _stale_routes(world: World, machine: Machine) -> Iterator[Row]:
-    """Routes for one address that is no pod's, into a device of a pod."""
-    known = set(world.pod_of_ip)
-    for rows in machine.routes.of_table("inet", "main"):
-        ip, device = rows["prefix"].partition("/")[0], rows["interface"]
-        if not rows["prefix"].endswith(HOST) or ip in known or rows["type"] != "unicast":
+    """Routes for one address that is no pod's, into a device of a pod; and to a range that is no node's."""
+    known, ranges = (
+        set(world.pod_of_ip),
+        [ip_network(row["pod_cidr"]) for row in world.nodes if row["pod_cidr"]],
+    )
+    tables = [machine.routes.of_table(family, "main") for family in BITS]
+    gateways = {row["next_hop"] for table in tables for row in table if row["prefix"] == "default"}
+    for row in (row for table in tables for row in table):
+        if row["type"] != "unicast" or row["prefix"] == "default":
             continue
-        if machine.kind(device) == "veth" and device != machine.nic and not device.startswith("cilium_"):
-            yield _entry(machine, "route", ip, None, shown(rows), "stale", replies(rows))
+        prefix, device = row["prefix"], row["interface"]
+        if prefix.endswith(HOST):
+            into_pod = (
+                machine.kind(device) == "veth" and device != machine.nic and not device.startswith("cilium_")
+            )
+            stale = into_pod and prefix.partition("/")[0] not in known
+        else:
+            away = machine.kind(device) in TUNNELS or (
+                device == machine.nic and row["next_hop"] not in (None, *gateways, *world.node_of_ip)
+            )
+            stale = (
+                away
+                and ip_network(prefix).prefixlen in {own.prefixlen for own in ranges}
+                and not any(
+                    own.version == ip_network(prefix).version and own.overlaps(ip_network(prefix))
+                    for own in ranges
+                )
+            )
+        if stale:
+            yield _entry(
+                machine,
+                "route",
+                prefix.removesuffix("/32").removesuffix("/128"),
+                None,
+                shown(row),
+                "stale",
+                replies(row),
+            )
 
 
 def _tunnels(world: World, machine: Machine) -> Iterator[Row]:

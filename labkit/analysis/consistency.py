@@ -16,7 +16,17 @@ import pandas as pd
 
 from labkit.analysis.service_tree import tree
 
-__all__ = ["STATES", "by_service", "compare", "intended", "of_lab_maps", "of_lb_map", "of_rules", "summary"]
+__all__ = [
+    "STATES",
+    "by_service",
+    "compare",
+    "intended",
+    "lab_slots",
+    "of_lab_maps",
+    "of_lb_map",
+    "of_rules",
+    "summary",
+]
 
 STATES = ("matching", "missing", "extra")
 #: Columns that frames of several arms or steps have in front.
@@ -59,12 +69,16 @@ def of_lb_map(lb_map: pd.DataFrame) -> pd.DataFrame:
 
 def of_lab_maps(frontends: pd.DataFrame, backends: pd.DataFrame) -> pd.DataFrame:
     """The ways that the maps of the `ebpf` topology hold, of frames FRONTENDS and BACKENDS of ebpf_maps by node."""
+    return _programmed(lab_slots(frontends, backends), "eBPF maps")
+
+
+def lab_slots(frontends: pd.DataFrame, backends: pd.DataFrame) -> pd.DataFrame:
+    """The slots of those maps that are in use, under the names of a way."""
     around = _around(frontends)
     slots = backends.merge(frontends[[*around, "node", "vip", "protocol", "port", "service", "backends"]],
                            on=[*around, "node", "service"])  # fmt: skip
     names = {"vip": "cluster_ip", "backend_ip": "endpoint_ip", "backend_port": "endpoint_port"}
-    used = slots[slots["slot"] < slots["backends"]]
-    return _programmed(used.rename(columns=names), "eBPF maps")
+    return slots[slots["slot"] < slots["backends"]].rename(columns=names)
 
 
 def of_rules(rules: pd.DataFrame) -> pd.DataFrame:

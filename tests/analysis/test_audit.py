@@ -7,7 +7,7 @@ from labkit.analysis.audit import STATES, audit, summary
 from labkit.collect import cilium
 from labkit.explain.state import read
 from tests.analysis.paths.states import state, with_rules, without
-from tests.conftest import RECORDINGS, arm
+from tests.conftest import RECORDINGS, arm, recorded
 
 
 def bad(found):
@@ -48,6 +48,43 @@ def test_a_missing_a_stale_and_a_doubled_way_of_a_service():
         "duplicate",
         "10.245.1.206:80, 2 times",
     )
+
+
+def test_a_rule_that_is_there_twice_takes_more_than_its_share():
+    (reply,) = recorded("overlay-vxlan", "iptables-save -c", subject="vxlan-node-0")
+    jump = next(
+        line for line in reply.stdout.decode().splitlines() if line.endswith("-j KUBE-SEP-7LFAJJI5DVLPUKRP")
+    )
+    (row,) = bad(with_rules("overlay-vxlan", "vxlan-node-0", at=((jump, jump),))).to_dict("records")
+    assert (row["kind"], row["state"], row["programmed"]) == (
+        "iptables",
+        "duplicate",
+        "10.244.0.3:80, 2 times",
+    )
+
+
+def test_a_tunnel_that_is_there_twice_and_a_range_that_is_no_nodes():
+    entries, routes = (state("overlay-vxlan").frames[name] for name in ("forwarding", "routes"))
+    mine = entries[
+        (entries["interface"] == "flannel.1")
+        & (entries["node"] == "vxlan-node-0")
+        & entries["dst_ip"].notna()
+    ]
+    twice = state("overlay-vxlan").changed(
+        forwarding=pd.concat([entries, mine.assign(mac="02:00:00:00:00:99")])
+    )
+    (row,) = bad(twice).to_dict("records")
+    assert (row["kind"], row["state"]) == ("tunnel", "duplicate")
+    old = routes[(routes["prefix"] == "10.244.1.0/24") & (routes["node"] == "vxlan-node-0")]
+    left = pd.concat([routes, old.assign(prefix="10.244.9.0/24", next_hop="10.244.9.0")])
+    (row,) = bad(state("overlay-vxlan").changed(routes=left)).to_dict("records")
+    assert (row["kind"], row["state"], row["entry"]) == ("route", "stale", "10.244.9.0/24")
+    direct = state("cilium").frames["routes"]
+    gone = direct[(direct["prefix"] == "10.245.1.0/24")].assign(
+        prefix="10.245.7.0/24", next_hop="10.241.0.77"
+    )
+    (row,) = bad(state("cilium").changed(routes=pd.concat([direct, gone]))).to_dict("records")
+    assert (row["state"], row["programmed"]) == ("stale", "10.245.7.0/24 via 10.241.0.77 dev eth0")
 
 
 def test_routes_that_are_missing_wrong_or_stale():

@@ -345,3 +345,16 @@ def test_a_stale_backend_in_a_map_is_found_and_named(labs):
     finally:
         write(back["backend_ip"])
     assert audit(lab.now)["state"].eq("matching").all()
+
+
+def test_policies_that_are_in_force_are_what_nodes_hold(labs):
+    lab = labs("ebpf")
+    chain = lab.chain
+    denied = Cluster("ebpf", "netns:ebpf", chain).at("policy-deny-all")
+    entries = audit(denied)
+    policies = entries[entries["kind"] == "policy map"]
+    assert policies["state"].eq("matching").all()
+    assert policies["intended"].eq("blocked").sum() > 20
+    stopped = explain(denied, "app=frontend", "backend-service").groupby("branch").tail(1)
+    assert set(stopped["verdict"]) == {"dropped"}
+    assert stopped["rests_on"].str.contains("isolated").all()

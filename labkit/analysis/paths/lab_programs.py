@@ -71,7 +71,7 @@ class LabPrograms:
             elif each.packet.src == HAIRPIN:
                 yield self._turned(each, machine, device)
             else:
-                for allowed in self._policy(each, machine, pod, "egress", each.packet.dst):
+                for allowed in self.policy(each, machine, pod, "egress", each.packet.dst):
                     yield from [allowed] if allowed.end else self.kernel.comes_in(allowed, machine, device)
 
     def _turned(self, walk: Walk, machine: Machine, device: str) -> Walk:
@@ -98,7 +98,7 @@ class LabPrograms:
             return None
         if not walk.packet.opens:
             return iter([self._given_back(walk, machine, "pod")])
-        return self._policy(walk, machine, walk.packet.dst, "ingress", walk.packet.src)
+        return self.policy(walk, machine, walk.packet.dst, "ingress", walk.packet.src)
 
     def to_netdev(self, walk: Walk, machine: Machine, device: str) -> Iterator[Walk]:
         """What the node itself sends to a Service: translated, and sent on by the route to the backend."""
@@ -167,7 +167,7 @@ class LabPrograms:
         return walk.then(hop(walk, machine.name, "conntrack", what, verdict="translated", rests_on=entry.shown,
                              reply=entry.reply))  # fmt: skip
 
-    def _policy(self, walk: Walk, machine: Machine, pod: str, direction: str, other: str) -> Iterator[Walk]:
+    def policy(self, walk: Walk, machine: Machine, pod: str, direction: str, other: str) -> Iterator[Walk]:
         """Isolated pods may speak with the peers in their map, on the ports of the peer's set."""
         isolated = next((row for row in self._rows("lab_isolated", machine.name)
                          if (row["pod_ip"], row["direction"]) == (pod, direction)), None)  # fmt: skip
