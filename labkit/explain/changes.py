@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from labkit.analysis.state_diff import STATE_DIFF, diff_states
 from labkit.collect.gather import Collector
+from labkit.errors import MissingFeature
 from labkit.explain.state import read
 from labkit.schema import concat
 
@@ -22,6 +23,9 @@ __all__ = ["diff_arms", "diff_steps"]
 def _steps(cluster: Cluster, before: str = "baseline", after: str = "capture") -> pd.DataFrame:
     """From one step of an arm to another. Who is who is known by the state at rest, where a step does not say."""
     rest, old, new = (read(cluster.at(step)) for step in ("baseline", before, after))
+    for step, state in ((before, old), (after, new)):
+        if not state.frames:
+            raise MissingFeature(cluster.arm, f"nothing was read in step {step}")
     return diff_states(old, new, (rest.changed(**old.frames), rest.changed(**new.frames)))
 
 

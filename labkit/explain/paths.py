@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from labkit.analysis.paths import HOPS, Model
 from labkit.cluster import once
 from labkit.collect.gather import Collector
+from labkit.errors import MissingFeature
 from labkit.explain.state import read
 
 if TYPE_CHECKING:
@@ -19,8 +20,15 @@ __all__ = ["explain", "hops", "model"]
 
 @once
 def model(cluster: Cluster) -> Model:
-    """The model of an arm in its step. The state is read and indexed once."""
-    return Model(read(cluster))
+    """The model of an arm in its step. The state is read and indexed once.
+
+    Raises MissingFeature where the API was not asked in this step: nobody is known then.
+    """
+    state = read(cluster)
+    for name in ("nodes", "pods"):
+        if state.get(name) is None:
+            raise MissingFeature(cluster.arm, f"no {name} were read in step {cluster.step}")
+    return Model(state)
 
 
 def explain(

@@ -99,6 +99,12 @@ def test_steps_of_every_arm_differ_in_what_was_done_to_them():
     assert lab.each(diff_steps, after="load-balancing").empty
 
 
+def test_a_step_that_was_not_read_is_a_gap_and_no_difference():
+    lab = Lab({"routed": "replay:overlay-routed"})
+    assert lab.each(diff_steps, after="nonsense").empty
+    assert [gap.reason for gap in lab.gaps] == ["nothing was read in step nonsense"]
+
+
 def test_arms_differ_under_names_that_both_have():
     lab = Lab({"vxlan": "replay:overlay-vxlan", "routed": "replay:overlay-routed"})
     found = diff_arms(lab.arms.values())

@@ -5,8 +5,10 @@ import pytest
 
 from labkit.analysis.paths import HOPS, Model
 from labkit.analysis.paths.ends import split
-from labkit.errors import ParameterError
+from labkit.errors import MissingFeature, ParameterError
+from labkit.explain import explain
 from tests.analysis.paths.states import devices, leaves, model, of_way, state, with_rules, without
+from tests.conftest import arm
 
 FRONTEND, BACKEND = "app-frontend-7674669fd8-894jm", "10.244.1.3"
 SERVICE = "10.0.68.134"
@@ -217,6 +219,30 @@ def test_services_by_what_is_not_modelled_are_inconclusive():
     assert "IPVS" in last["note"]
 
 
+IPVS = (
+    "[0:0] -A KUBE-SERVICES ! -s 10.244.0.0/16 -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ",
+    "[0:0] -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT",
+)
+
+
+def test_with_ipvs_a_service_is_inconclusive_although_its_address_is_the_nodes():
+    first = "[0:0] -A KUBE-SERVICES -d 10.0.0.1/32 -p tcp"
+    changed = with_rules(
+        "overlay-vxlan",
+        "vxlan-node-0",
+        at=((first, IPVS[0]), (first, IPVS[1])),
+        drop=('" -m tcp --dport 80 -j KUBE-SVC',),
+    )
+    routes = changed.frames["routes"]
+    mine = routes[(routes["type"] == "local") & (routes["node"] == "vxlan-node-0")].head(1)
+    owned = changed.changed(
+        routes=pd.concat([routes, mine.assign(prefix=f"{SERVICE}/32", interface="kube-ipvs0")])
+    )
+    last = of_way(Model(owned).explain(FRONTEND, "backend-service")).iloc[-1]
+    assert (last["verdict"], last["place"]) == ("inconclusive", "netfilter")
+    assert "--match-set KUBE-CLUSTER-IP" in last["note"]
+
+
 def test_filters_at_a_device_are_inconclusive():
     qdiscs = state("overlay-routed").frames["qdiscs"]
     there = qdiscs[qdiscs["interface"] == "vethb3a97e2c"].assign(kind="clsact", handle="ffff:")
@@ -369,3 +395,8 @@ def test_a_loop_between_nodes_is_told():
     last = of_way(Model(found).explain("app=frontend", "10.246.1.3")).iloc[-1]
     assert last["verdict"] == "dropped"
     assert last["decision"].startswith("a loop")
+
+
+def test_a_step_in_which_nobody_was_asked_for_explains_nothing():
+    with pytest.raises(MissingFeature, match="no nodes were read in step policy-deny-all"):
+        explain(arm("overlay-vxlan").at("policy-deny-all"), FRONTEND, "backend-service")
