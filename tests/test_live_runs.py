@@ -190,6 +190,7 @@ def test_an_arm_that_cannot_be_had_leaves_no_run_and_closes_the_others(tmp_path)
         run(select(BOOKS, ["finds"]), Seen(), arms=ARMS, out=tmp_path / "run", opener=opener)
     assert not (tmp_path / "run").exists()
     assert opener.talkers["netns:vxlan"].closed == 1
+    assert opener.talkers["netns:vxlan"].asked == []  # nothing was set up on it for nothing
 
 
 def test_live_arms_run_one_notebook_at_a_time(tmp_path):

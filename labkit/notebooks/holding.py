@@ -59,15 +59,16 @@ class Holding:
         with ExitStack() as opening:
             sockets = Path(tempfile.mkdtemp(prefix="labkit-arms-"))  # made with mode 0700
             opening.callback(shutil.rmtree, sockets, ignore_errors=True)
-            for number, (arm, source) in enumerate(self._sources.items()):
+            for arm, source in self._sources.items():
                 told = partial(self._watch.told, arm)
                 chain = self._opener(source, arm, self._folder / arm, self._terms, told)
                 opening.callback(_put_back, chain, told)
                 self.chains[arm] = chain
-                prepare(chain)
+            for number, (arm, chain) in enumerate(self.chains.items()):
+                prepare(chain)  # only now, when all can be had, is one changed
                 server = Server(chain, sockets / str(number))
                 opening.callback(server.close)
-                self._served[arm] = {"source": source, "socket": str(server.path)}
+                self._served[arm] = {"source": self._sources[arm], "socket": str(server.path)}
             self._closing = opening.pop_all()
         return self
 
