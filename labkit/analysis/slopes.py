@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 
 from labkit.analysis.comparison import FEWEST, middle
-from labkit.analysis.statistics import CONFIDENCE, MARGIN, SEED
+from labkit.analysis.statistics import CONFIDENCE, MARGIN, SEED, per_repetition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from labkit.analysis.statistics import Floats
 
-__all__ = ["PER", "as_ratios", "differences", "entries_each", "slopes"]
+__all__ = ["PER", "as_ratios", "differences", "entries_each", "repetitions", "slopes"]
 
 PER = 1000
 RESAMPLES = 1999
@@ -59,6 +59,12 @@ class Line:
     @property
     def span(self) -> float:
         return float(np.ptp(self.sizes))
+
+
+def repetitions(frame: pd.DataFrame, value: str, by: Sequence[str], control: str) -> pd.DataFrame:
+    """One row a repetition with the medians of a value and of its control: columns `by`, `repetition`, both."""
+    found = (per_repetition(frame, name, by).drop(columns="samples") for name in (value, control))
+    return next(found).merge(next(found), on=[*by, "repetition"])
 
 
 def slopes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.analysis.scaling import lag
-from labkit.analysis.slopes import slopes
+from labkit.analysis.slopes import repetitions, slopes
 from labkit.analysis.statistics import MARGIN, contrasts, per_repetition, ratio, ratio_of_ratios, verdict
 from labkit.collect import policy_scaling, programming, scaling
 from labkit.findings import claim, inconclusive, refuted, supported
@@ -218,10 +218,7 @@ def policies_slow_connections(cluster: Cluster) -> Outcome:
     """Connections from frontends to backends on another node: the slope over the number of policies."""
     connections = policy_scaling.connections(cluster).assign(arm=cluster.arm)
     away = connections[connections["path"] == "other-node"]
-    values, control = (
-        per_repetition(away, value, ["arm", "policies"]) for value in ("connect_us", "namelookup_us")
-    )
-    both = values.merge(control, on=["arm", "policies", "repetition"])
+    both = repetitions(away, "connect_us", ["arm", "policies"], "namelookup_us")
     found = slopes(both, "connect_us", size="policies", control="namelookup_us")
     evidence = away["reply"]
     if found.empty:

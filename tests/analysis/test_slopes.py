@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from labkit.analysis.shapes import beside
-from labkit.analysis.slopes import as_ratios, differences, entries_each, slopes
-from labkit.analysis.statistics import per_repetition
+from labkit.analysis.slopes import as_ratios, differences, entries_each, repetitions, slopes
 from labkit.collect import scaling
 from labkit.reference_shapes import reference_shapes
 from tests.measured import each
@@ -109,10 +108,7 @@ def test_rules_are_counted():
 
 def test_the_recorded_connections_have_slopes_by_position():
     extra = each(scaling.connections).query("position != 'only'")
-    by = ["arm", "services", "position"]
-    both = per_repetition(extra, "connect_us", by).merge(
-        per_repetition(extra, "namelookup_us", by), on=[*by, "repetition"]
-    )
+    both = repetitions(extra, "connect_us", ["arm", "services", "position"], "namelookup_us")
     found = slopes(both, "connect_us", ["position"], control="namelookup_us")
     assert len(found) == 6
     assert found["n"].tolist() == [12, 12, 12, 12, 12, 7]  # five repetitions of Cilium failed as a whole
