@@ -230,9 +230,10 @@ def capture(
 
 
 def covers(reply: Reply, burst: Iterable[Reply]) -> bool:
-    """Whether a capture began before the first of these replies, and ended after the last.
+    """Whether a capture was asked for before the first of these replies, and ended after the last.
 
-    One that ended with its last packet (exit code 0) may have missed some, whenever it was answered.
+    One that ended with its last packet (exit code 0) may have missed some, whenever it was answered. When
+    tcpdump began to listen it does not tell: that the first marks are in the packets does.
     """
     made = list(burst)
     return (
