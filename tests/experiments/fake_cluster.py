@@ -171,10 +171,20 @@ class FakeCluster:
         if request.argv[0] == "iptables-save":
             return self._rules(), 0
         if request.argv[0] == "curl" and request.argv[-1].startswith("http"):
-            denied = self.engine and "NetworkPolicy/deny-all" in self.there()
-            allowed = "NetworkPolicy/allow-frontend-to-backend" in self.there()
-            return "", 28 if denied and not allowed else 0
+            return "", 0 if self._reaches(request.argv[-1].split("/")[2]) else 28
         return "", 0
+
+    def _reaches(self, ip):
+        """Whether a frontend gets an answer of a backend: by its address, or that of a Service that is there."""
+        if ip.startswith("10.0.") and ip not in {
+            o.get("spec", {}).get("clusterIP") for o in self.objects.values()
+        }:
+            return False
+        there = self.there("NetworkPolicy")
+        denied = self.engine and any(n.endswith("/deny-all") or "/scale-0" in n for n in there)
+        return not denied or bool(
+            there & {"NetworkPolicy/allow-frontend-to-backend", "NetworkPolicy/scale-allow"}
+        )
 
     def _rules(self):
         if not self.rules:

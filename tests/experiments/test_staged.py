@@ -405,3 +405,30 @@ def test_leftovers_in_a_namespace_that_was_given_are_single_objects(arm):
         remove(cluster, found)
     remove(cluster, leftovers(cluster))
     assert cluster.there() == {"Namespace/cni-lab", "Service/perf-server"}
+
+
+def test_one_more_is_timed_once_a_step_and_said_in_the_header(arm):
+    staged = arm(plan=replace(QUICK, rounds=2))
+    ask(staged, "services-3")
+    ask(staged, "policies-4")
+    ask(staged, "baseline")
+    ask(staged, "services-3", sample=1)  # back again: it was timed
+    told = Recording.open(staged.path).about["programming"]
+    assert [(t["step"], t["kind"], t["change"], t["round"]) for t in told] == [
+        ("services-3", "Service", "applied", 0), ("services-3", "Service", "deleted", 0),
+        ("services-3", "Service", "applied", 1), ("services-3", "Service", "deleted", 1),
+        ("policies-4", "NetworkPolicy", "deleted", 0), ("policies-4", "NetworkPolicy", "applied", 0),
+        ("policies-4", "NetworkPolicy", "deleted", 1), ("policies-4", "NetworkPolicy", "applied", 1),
+    ]  # fmt: skip
+    assert all(0 <= t["at_least_s"] < t["at_most_s"] for t in told)
+    assert staged.about["programming"] == told
+    assert staged.inner.there() == frozenset(step("services-3").objects)
+
+
+def test_a_policy_that_nothing_enforces_is_not_tried_again(arm):
+    staged = arm(FakeCluster(engine=False), plan=replace(QUICK, rounds=3))
+    ask(staged, "policies-4")
+    shut, opened = Recording.open(staged.path).about["programming"]
+    assert (shut["at_most_s"], opened["change"]) == (None, "applied")
+    assert shut["at_least_s"] >= LIMITS.no_engine_s
+    assert staged.inner.there() == frozenset(step("policies-4").objects)
