@@ -40,14 +40,16 @@ def intended(services: pd.DataFrame, endpoints: pd.DataFrame, nodes: pd.DataFram
     Columns: `arm` and `step` where the frames have them, `node`, `namespace`, `service` and those of a way:
     `cluster_ip`, `protocol`, `port`, `endpoint_ip`, `endpoint_port`. Endpoints that are not ready are left
     out, and Services without an address of their own (headless). A port without an endpoint is one row
-    whose endpoint is NA: no way, but a name for its address.
+    whose endpoint is NA: no way, but a name for its address. Of a Service of both families the first address
+    is known, and the endpoints of its family.
     """
     around = _around(services)
     ready = endpoints[endpoints["ready"].fillna(True)]
     ready = ready.rename(columns={"address": "endpoint_ip", "port": "endpoint_port", "node": "endpoint_node"})
-    ready["port_name"] = ready["port_name"].fillna("")
+    ready = ready.assign(port_name=ready["port_name"].fillna(""), six=_six(ready["endpoint_ip"]))
     mine = services.dropna(subset="cluster_ip").assign(port_name=services["port_name"].fillna(""))
-    on = [*around, "namespace", "service", "protocol", "port_name"]
+    mine["six"] = _six(mine["cluster_ip"])
+    on = [*around, "namespace", "service", "protocol", "port_name", "six"]
     ways = mine.merge(ready[[*on, "endpoint_ip", "endpoint_port", "endpoint_node"]], on=on, how="left")
     each = [name for name in around if name in nodes]
     everywhere = nodes[[*each, "node"]].drop_duplicates()
@@ -92,6 +94,11 @@ def of_rules(rules: pd.DataFrame) -> pd.DataFrame:
     return _programmed(ways.assign(protocol=ways["protocol"].str.upper()), "iptables")
 
 
+def _six(addresses: pd.Series) -> pd.Series:
+    """Whether these are addresses of IPv6."""
+    return addresses.str.contains(":", regex=False).fillna(value=False).astype("bool")
+
+
 def _programmed(ways: pd.DataFrame, by: str) -> pd.DataFrame:
     found = ways[[*_around(ways), "node", *WAY]].drop_duplicates().assign(by=by)
     return found.astype({"by": "str"}).reset_index(drop=True)
@@ -100,13 +107,15 @@ def _programmed(ways: pd.DataFrame, by: str) -> pd.DataFrame:
 def compare(intended: pd.DataFrame, *programmed: pd.DataFrame) -> pd.DataFrame:
     """Every way with its `state`: matching, missing or extra; `by` says what it is programmed in.
 
-    Arms and steps stay in their order.
+    Arms and steps stay in their order. Ways of a family that no Service's address is of are left out: they are
+    those of second addresses.
 
     An arm (or a step of it) of which no way was programmed is left out: nobody read there what the node
     does. Of an extra way, `namespace` and `service` are those of its cluster address, NA where the API has
     no Service with it.
     """
     found = pd.concat(list(programmed), ignore_index=True)
+    found = found[_six(found["cluster_ip"]).isin(_six(intended["cluster_ip"]).unique())]
     around = _around(intended)
     read = found[[*around, "by"]].drop_duplicates()
     ports = intended.merge(read, on=around) if around else intended.merge(read, how="cross")

@@ -135,7 +135,9 @@ def nodes(data: bytes) -> pd.DataFrame:
 
 def _node(item: dict[str, Any]) -> dict[str, Any]:
     info, labels = item["status"]["nodeInfo"], item["metadata"].get("labels", {})
-    addresses = {a["type"]: a["address"] for a in item["status"]["addresses"]}
+    addresses = {
+        a["type"]: a["address"] for a in reversed(item["status"]["addresses"])
+    }  # the first is primary
     return {
         "node": item["metadata"]["name"],
         "node_ip": addresses["InternalIP"],
@@ -210,20 +212,21 @@ def _service(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def endpoints(data: bytes) -> pd.DataFrame:
-    """Endpoints, of `/apis/discovery.k8s.io/v1/endpointslices`: frame ENDPOINTS."""
+    """Endpoints, of `/apis/discovery.k8s.io/v1/endpointslices`: frame ENDPOINTS. A slice may be of no Service."""
     return _frame(ENDPOINTS, (row for item in items(data) for row in _slice(item)))
 
 
 def _slice(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for endpoint in item.get("endpoints") or []:
+    service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
+    for endpoint in (item.get("endpoints") or []) if service else []:
         for port in item.get("ports") or []:
             for address in endpoint["addresses"]:
                 yield {
                     "namespace": item["metadata"]["namespace"],
-                    "service": item["metadata"]["labels"]["kubernetes.io/service-name"],
+                    "service": service,
                     "port_name": port.get("name") or None,
                     "protocol": port.get("protocol", "TCP"),
-                    "port": port["port"],
+                    "port": port.get("port"),
                     "address": address,
                     "ready": endpoint.get("conditions", {}).get("ready"),
                     "node": endpoint.get("nodeName"),
