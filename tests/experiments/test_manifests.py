@@ -7,7 +7,14 @@ import pytest
 
 from labkit.collect import policies as collect_policies
 from labkit.errors import ParameterError
-from labkit.experiments.manifests import POLICIES, images, policies, scale_services, workload
+from labkit.experiments.manifests import (
+    POLICIES,
+    images,
+    policies,
+    scale_policies,
+    scale_services,
+    workload,
+)
 from labkit.experiments.steps import POLICY_STEPS, WORKLOAD_STEPS, step
 from labkit.parse.answers import answers
 from tests.conftest import RECORDINGS, arm
@@ -103,11 +110,27 @@ def test_the_page_that_the_backend_serves_is_read_as_an_answer():
 
 
 def test_everything_carries_the_label_and_is_in_the_namespace():
-    for at in ("policy-allow-frontend", "services-3"):
+    for at in ("policy-allow-frontend", "services-3", "policies-3", "affinity"):
         for one in step(at, namespace="elsewhere").objects.values():
             assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "labkit"
             assert "elsewhere" in (one["metadata"].get("namespace"), one["metadata"]["name"])
     assert MADE["Namespace/cni-lab"]["metadata"]["name"] == "cni-lab"
+
+
+def test_scaled_policies_open_a_port_each_and_the_last_the_one_that_is_asked():
+    *others, last = scale_policies("cni-lab", 4)
+    assert [one["metadata"]["name"] for one in others] == ["scale-00000", "scale-00001", "scale-00002"]
+    assert [one["spec"]["ingress"][0]["ports"][0]["port"] for one in others] == [10000, 10001, 10002]
+    assert last["metadata"]["name"] == "scale-allow"
+    assert last["spec"]["ingress"][0]["ports"][0]["port"] == 80
+    assert {one["spec"]["podSelector"]["matchLabels"]["app"] for one in (*others, last)} == {"backend"}
+    assert [one["metadata"]["name"] for one in scale_policies("cni-lab", 1)] == ["scale-allow"]
+
+
+def test_more_of_them_are_the_same_and_some_beside():
+    few, many = step("policies-2").objects, step("policies-5").objects
+    assert few.items() <= many.items()
+    assert len(many) - len(few) == 3
 
 
 def test_pods_are_fit_for_any_cluster():
