@@ -34,7 +34,6 @@ class Admission:
 
     def __init__(self, topology: Topology) -> None:
         self._services = ipaddress.ip_network(topology.service_cidr)
-        self._only_cluster_ips = topology.services == "ebpf"
         self._holders: dict[str | int, tuple[str, str]] = {}
 
     def admit(self, store: Store, wanted: Item, there: Item | None) -> Item:
@@ -76,11 +75,6 @@ class Admission:
         spec["clusterIPs"] = [spec["clusterIP"]]
         spec.update(ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
         if spec["type"] in ("NodePort", "LoadBalancer"):
-            if self._only_cluster_ips:
-                raise ParameterError(
-                    f"Service {place[1]}: the eBPF programs of a lab do cluster addresses only, no {spec['type']}; "
-                    "leave its type out, or take a topology with iptables"
-                )
             spec.setdefault("externalTrafficPolicy", "Cluster")
             before = {(p["port"], p["protocol"]): p.get("nodePort") for p in had.get("ports", ())}
             for port in spec["ports"]:

@@ -82,8 +82,6 @@ def test_a_lab_without_kube_proxy_has_none_of_it():
     assert "eBPF programs and maps" in programs["metadata"]["annotations"][STAND_IN]
     assert control.store.list("ConfigMap") == []
     assert control._dataplane.last["Service"]
-    with pytest.raises(ParameterError, match="cluster addresses only, no NodePort"):
-        control.apply([named("Namespace", "shop"), service(type="NodePort")])
     control.close()
 
 

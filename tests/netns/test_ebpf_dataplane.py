@@ -137,6 +137,23 @@ def test_a_pod_that_is_its_own_backend_is_asked_from_another_address(lab, protoc
     assert found.sources == {HAIRPIN}
 
 
+@pytest.mark.parametrize("client", ["client", "other", "node/node-1"])
+def test_a_node_port_leads_pods_and_other_nodes_to_the_backends(lab, client):
+    outer, local = (service(name, ip, WEB, type="NodePort", externalTrafficPolicy=kept)
+                    for name, ip, kept in (("outer", "10.0.1.6", "Cluster"), ("inner", "10.0.1.7", "Local")))  # fmt: skip
+    for number, each in ((30080, outer), (30081, local)):
+        for port in each["spec"]["ports"]:
+            port["nodePort"] = number
+    where = {lab.near: "node-1", lab.far: "node-2"}
+    slices = [endpoint_slice(name, [lab.near, lab.far], WEB, where) for name in ("outer", "inner")]
+    lab.sync(Service=[outer, local], EndpointSlice=slices)
+    second = lab.machines.topology.nodes[1].ip
+    found = lab.ask(client, second, 30080, count=40)
+    assert set(found.names) == {"near", "far"}
+    assert found.sources == {second}
+    assert set(lab.ask(client, second, 30081, count=20).names) == {"far"}
+
+
 def test_local_traffic_policy_keeps_to_the_clients_node(lab):
     assert set(lab.ask("client", LOCAL, 80, count=10).names) == {"near"}
     assert set(lab.ask("other", LOCAL, 80, count=10).names) == {"far"}

@@ -32,8 +32,9 @@ MOUNT = f'[ "$(stat -f -c %T {BPFFS})" = bpf_fs ] || mount -t bpf bpf {BPFFS}\nm
 
 
 class EbpfDataplane:
-    """Programs every node for the objects of a cluster; a `Dataplane`. Services of IPv4 and type ClusterIP.
+    """Programs every node for the objects of a cluster; a `Dataplane`. Services of IPv4.
 
+    The client's node translates, so node ports answer pods and other nodes, and nobody outside of the cluster.
     A pod is served and policed from the first `sync` on that has its address and finds its device.
     """
 
@@ -73,7 +74,8 @@ class NodeMaps:
 
     def __init__(self, machines: Machines, node: Node) -> None:
         self._machines, self._node = machines, node
-        self._services, self._policies = Services(node.name), policy.Policies()
+        self._services = Services(node.name, machines.topology.nodes)
+        self._policies = policy.Policies()
         self._held: layout.Entries = {name: {} for name in ORDER}
         #: ifindex by pod.
         self._attached: dict[Pod, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from labkit.netns.ebpf import layout
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from labkit.netns.kube_proxy_rules import ServicePort
+    from labkit.netns.topology import Node
 
 __all__ = ["Services", "arranged", "ports_of"]
 
@@ -45,8 +46,9 @@ def arranged(before: Sequence[str], wanted: Iterable[str]) -> list[str]:
 class Services:
     """The Services of one node. A port keeps its number for good, and a number is never given again."""
 
-    def __init__(self, node: str) -> None:
-        self._node = node
+    def __init__(self, node: str, nodes: Sequence[Node] = ()) -> None:
+        """`nodes` are all nodes, whose addresses lead to node ports."""
+        self._node, self._nodes = node, nodes
         self._numbers = count(1)
         self._known: dict[bytes, tuple[int, list[str]]] = {}
 
@@ -55,9 +57,7 @@ class Services:
         services: dict[bytes, bytes] = {}
         backends: dict[bytes, bytes] = {}
         known: dict[bytes, tuple[int, list[str]]] = {}
-        for port in ports:
-            reached = [at for at, node in port.endpoints if not port.internal_local or node == self._node]
-            key = layout.frontend(port.cluster_ip, port.port, layout.PROTOCOLS[port.protocol.upper()])
+        for port, key, reached in chain.from_iterable(map(self._frontends, ports)):
             number, before = self._known.get(key) or (next(self._numbers), [])
             slots = before if sorted(before) == reached else arranged(before, reached)
             known[key] = number, slots
@@ -67,3 +67,13 @@ class Services:
                 backends[layout.slot(number, at)] = layout.backend(ip, int(backend_port))
         self._known = known
         return {"backends": backends, "services": services}
+
+    def _frontends(self, port: ServicePort) -> Iterator[tuple[ServicePort, bytes, list[str]]]:
+        """The Service's own address and port, and a port of each node, with the backends that each leads to."""
+        protocol = layout.PROTOCOLS[port.protocol.upper()]
+        mine = [at for at, node in port.endpoints if not port.internal_local or node == self._node]
+        yield port, layout.frontend(port.cluster_ip, port.port, protocol), mine
+        if port.node_port:
+            for each in self._nodes:
+                there = [at for at, node in port.endpoints if not port.external_local or node == each.name]
+                yield port, layout.frontend(each.ip, port.node_port, protocol), there
