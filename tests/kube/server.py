@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from labkit.errors import LabError
 from tests.kube.execs import NOT_FOUND, V4, V5, serve_exec
 from tests.kube.faults import Fault, Faults
 from tests.kube.store import SERVED, Gone
@@ -137,7 +138,11 @@ class Handler(BaseHTTPRequestHandler):
         elif kube.token and self.headers.get("Authorization") != f"Bearer {kube.token}":
             self.status(401, "Unauthorized", "Unauthorized")
         else:
-            self.answer(urlsplit(self.path))
+            try:
+                self.answer(urlsplit(self.path))
+            except LabError as error:  # what stands behind said no
+                status, reason = getattr(error, "status", 500), getattr(error, "reason", "InternalError")
+                self.status(status, reason, str(error))
 
     do_GET = do_POST = do_PATCH = do_DELETE = any
 
