@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.collect import node
+from labkit.collect import ebpf, node
 from labkit.collect.gather import NODE, collects, read_one
 from labkit.collect.kubernetes import nodes
 from labkit.errors import ApiError, MissingFeature, ReplayMiss
+from labkit.netns.ebpf.layout import CAPACITY
 from labkit.parse import kubelet_summary
 from labkit.schema import Column, Schema, concat
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from labkit.cluster import Cluster
     from labkit.exec.request import Reply
 
-__all__ = ["CONNTRACK", "PART", "PARTS", "conntrack", "usage"]
+__all__ = ["CONNTRACK", "MAP_FILL", "PART", "PARTS", "conntrack", "lab_maps", "usage"]
 
 #: How the names of the pods begin, and so which part of a dataplane they are; the longer ones first.
 PARTS = (
@@ -34,6 +35,22 @@ COUNT, MOST = "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_ma
 CONNTRACK = Schema("conntrack_fill", "How full a node's connection table is (the kernel's, not Cilium's).", key=(), columns=(
     Column("entries", "Int64", "connections that it holds (nf_conntrack_count)"),
     Column("max_entries", "Int64", "connections that it can hold (nf_conntrack_max)"),
+    Column("used_pct", "float64", "the one of the other"),
+))  # fmt: skip
+
+
+#: Maps of the `ebpf` topology of a lab that fill with what is asked of it, and how each is read.
+LAB_MAPS = {
+    "services": ebpf.frontends,
+    "backends": ebpf.backends,
+    "connections": ebpf.connections,
+    "policy_peers": ebpf.policy_peers,
+    "policy_ports": ebpf.policy_ports,
+}
+MAP_FILL = Schema("map_fill", "How full the maps of a lab's node are.", key=("map",), columns=(
+    Column("map", "str", "name of the map"),
+    Column("entries", "Int64", "entries that it holds"),
+    Column("max_entries", "Int64", "entries that it can hold"),
     Column("used_pct", "float64", "the one of the other"),
 ))  # fmt: skip
 
@@ -90,3 +107,21 @@ def conntrack(cluster: Cluster) -> pd.DataFrame:
         }
         for name, entries in counted.items()
     )
+
+
+@collects(MAP_FILL, NODE)
+def lab_maps(cluster: Cluster) -> pd.DataFrame:
+    """How full the maps of the `ebpf` topology of a lab are on each node: frame MAP_FILL by node.
+
+    Those of Cilium are `analysis.map_fill`. Raises MissingFeature where the arm has no such maps.
+    """
+    found = []
+    for name, read in LAB_MAPS.items():
+        held = read(cluster).groupby("node")["reply"].agg(["size", "first"])
+        for node_name in nodes(cluster.at("baseline"))["node"]:
+            entries = int(held["size"].get(node_name, 0))
+            found.append({
+                "node": node_name, "map": name, "entries": entries, "max_entries": CAPACITY[name],
+                "used_pct": 100 * entries / CAPACITY[name], "reply": held["first"].get(node_name),
+            })  # fmt: skip
+    return lab_maps.schema.frame(found)

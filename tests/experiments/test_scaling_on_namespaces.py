@@ -10,7 +10,7 @@ from labkit.analysis.slopes import entries_each
 from labkit.claims import balancing as balancing_claims
 from labkit.claims import scaling as scaling_claims
 from labkit.cluster import Cluster
-from labkit.collect import limits, load_balancing, policy_scaling, programming, scaling
+from labkit.collect import footprint, limits, load_balancing, policy_scaling, programming, scaling
 from labkit.collect.plan import QUICK
 from labkit.errors import MissingFeature
 from labkit.exec.netns import Netns
@@ -54,6 +54,7 @@ class Seen:
             self.frames = {name: collect(arm) for name, collect in COLLECTORS.items()}
             self.refused = said(arm, "services-70000") if topology == "ebpf" else ""
             self.limits = limits.limits(arm) if topology == "ebpf" else None
+            self.fill = footprint.lab_maps(arm) if topology == "ebpf" else None
             self.applied = max((move.applied for move in staged.moves), default=0)
             self.left = arm.read("/apis/networking.k8s.io/v1/networkpolicies", sample=9).stdout
         finally:
@@ -111,6 +112,21 @@ def test_each_service_and_policy_is_held(seen):
     assert each["eBPF services map"] == 1
     assert each["eBPF backends map"] == 2
     assert policies["eBPF policy ports"] == pytest.approx(13 / 12)  # its own port each, and what is replied
+
+
+def test_the_fill_of_a_labs_maps(seen):
+    if seen.topology == "routed":
+        with pytest.raises(MissingFeature):
+            footprint.lab_maps(seen.replay())
+        return
+    held = seen.fill.groupby("map")["entries"].max()
+    assert (held["services"], held["backends"], held["policy_ports"]) == (
+        5,
+        10,
+        0,
+    )  # nothing but the workload is there
+    assert held["connections"] > 100
+    assert seen.fill["used_pct"].between(0, 100).all()
 
 
 def test_connections_are_made_with_policies_and_without(seen):
