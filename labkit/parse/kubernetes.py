@@ -24,7 +24,7 @@ __all__ = [
 
 NODES = Schema("nodes", "The nodes of the cluster.", key=("node",), columns=(
     Column("node", "str", "name"),
-    Column("node_ip", "str", "InternalIP"),
+    Column("node_ip", "str", "InternalIP, the first; NA where it has none"),
     Column("pod_cidr", "str", "podCIDR: the range its pods get addresses from"),
     Column("ready", "boolean", "the Ready condition"),
     Column("kubelet", "str", "kubelet version"),
@@ -140,7 +140,7 @@ def _node(item: dict[str, Any]) -> dict[str, Any]:
     }  # the first is primary
     return {
         "node": item["metadata"]["name"],
-        "node_ip": addresses["InternalIP"],
+        "node_ip": addresses.get("InternalIP"),
         "pod_cidr": item["spec"].get("podCIDR"),
         "ready": _condition(item, "Ready"),
         "kubelet": info["kubeletVersion"],

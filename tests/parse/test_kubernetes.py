@@ -48,3 +48,13 @@ def test_config_map_that_is_missing_is_none():
     data = json.dumps({"items": [{"metadata": {"name": "coredns"}, "data": {"Corefile": "."}}]}).encode()
     assert parse.config_map(data, "cilium-config") is None
     assert parse.config_map(data, "coredns") == {"Corefile": "."}
+
+
+def test_the_first_address_of_a_node_is_its_own(vxlan):
+    listed = json.loads(vxlan.read("/api/v1/nodes").stdout)
+    first, second = listed["items"]
+    first["status"]["addresses"].append({"type": "InternalIP", "address": "fd00::4"})
+    second["status"]["addresses"] = [{"type": "Hostname", "address": "b"}]
+    found = parse.nodes(json.dumps(listed).encode())["node_ip"]
+    assert found[0] == parse.nodes(vxlan.read("/api/v1/nodes").stdout)["node_ip"][0]
+    assert found.isna().tolist() == [False, True]
