@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Row = dict[Hashable, Any]
 
-__all__ = ["beside"]
+__all__ = ["beside", "of_turns"]
 
 COLUMNS = [
     "id", "statement", "measure", "path", "arm", "reference", "ratio", "low", "high", "expected_low",
@@ -41,6 +41,27 @@ def beside(shapes: pd.DataFrame, ratios: pd.DataFrame, kinds: Mapping[str, str])
         found = list(_of(shape, ours, kinds))
         rows += [_row(shape, one) for one in found] or [_not_measured(shape)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of_turns(arms: pd.DataFrame, hosts: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
+    """The ratios of what was measured in turns, as `beside` takes them.
+
+    `arms`, `hosts` and `floors` are `turns.contrasts`, `turns.of_host` and `turns.floors`: arms against each other
+    by the addresses of pods, ways of addressing against the nodes themselves within each arm, each arm against
+    itself. Only what ran at full speed: at a fixed rate the rate is no answer.
+    """
+    sides = (
+        arms[arms["by"] == "pod-ip"].assign(within=""),
+        hosts.assign(within=hosts["arm"], arm=hosts["by"]),
+        floors[floors["by"] == "pod-ip"].assign(within=floors["arm"], reference=floors["arm"]),
+    )
+    names = ["pattern", "place", "within", "arm", "reference", "ratio", "low", "high", "measure", "load"]
+    every = pd.concat([side[names] for side in sides], ignore_index=True)
+    full = every[every["load"] == 0].rename(
+        columns={"measure": "better", "pattern": "measure", "place": "path"}
+    )
+    full["better"] = full["better"].map(lambda name: "lower" if name.endswith("_us") else "higher")
+    return full.drop(columns="load").reset_index(drop=True)
 
 
 def _as_rate(row: Row) -> Row:

@@ -1,8 +1,13 @@
 import pandas as pd
 import pytest
 
-from labkit.analysis.shapes import COLUMNS, beside
+from labkit.analysis import turns
+from labkit.analysis.shapes import COLUMNS, beside, of_turns
+from labkit.measure import results
+from labkit.measure.turns import in_turns
 from labkit.reference_shapes import reference_shapes
+from labkit.schema import concat
+from tests.measure.made_up import MadeUp, arms
 
 KINDS = {"a": "overlay", "b": "cilium"}
 
@@ -88,3 +93,19 @@ def test_open_ends_and_an_arm_against_itself():
     assert said(("udp", "x", "a", "a", 1.2, 1.1, 1.3, "", "higher"), "SH11")["look_at"].startswith(
         "more repet"
     )
+
+
+def test_what_was_measured_in_turns_is_held_against_the_shapes():
+    clusters = arms(a=MadeUp(noise=0.01, seed=1), b=MadeUp(latency_us=80, noise=0.01, seed=2))
+    in_turns(clusters)
+    trials = concat(results.trials(c).assign(arm=name) for name, c in clusters.items())
+    ours = of_turns(turns.contrasts(trials), turns.of_host(trials), turns.floors(trials))
+    frame = beside(reference_shapes(), ours, KINDS)
+    quicker = frame[(frame["id"] == "SH2") & (frame["arm"] == "b")].iloc[0]
+    assert quicker["ratio"] == pytest.approx(1 / 0.8, rel=0.05)  # 80 % of the time is 1.25 times the rate
+    assert quicker["verdict"] == "outside"
+    itself = frame[frame["id"] == "SH11"]
+    assert (itself["arm"] == itself["reference"]).all()
+    assert set(itself["arm"]) == {"a", "b"}
+    assert itself["verdict"].isin(["inside", "unknown"]).all()
+    assert frame[frame["id"] == "SH4"]["reference"].eq("host").all()
