@@ -69,6 +69,8 @@ PASSED_BY = (
 )  # fmt: skip
 #: What the kernel makes of MACs by itself, on every machine anew: link-local and multicast addresses.
 DERIVED = re.compile(r"\b(fe80::|ff00::|33:33:|01:00:5e:)")
+#: An address, a MAC, a name of a pod, node, device or chain; of a range with its length.
+WORD = re.compile(r"(?P<word>\w(?:[\w.:-]*\w)?)(?P<length>/\d+)?")
 #: A setting that is none.
 COUNTER = "net.netfilter.nf_conntrack_count"
 Row = dict[str, Any]
@@ -253,12 +255,21 @@ def _text(value: object) -> str:
 
 
 def _renamer(names: Mapping[str, str]) -> Callable[[str], str]:
-    """Puts names in place of what they stand for, wherever that stands whole. Cells are much the same, and kept."""
-    if not names:
-        return str
-    longest = sorted(names, key=len, reverse=True)
-    pattern = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, longest)) + r")(?![\w.]*\w)")
-    return cache(lambda text: pattern.sub(lambda found: names[found[0]], text))
+    """Puts names in place of the words that they stand for, whatever prefix length or port is behind those.
+
+    Word by word, for there may be thousands of names. Cells are much the same, and kept.
+    """
+
+    def one(found: re.Match[str]) -> str:
+        word, length = found["word"], found["length"] or ""
+        if word + length in names:
+            return names[word + length]
+        ip, colon, port = word.rpartition(":")
+        if word not in names and ip in names:
+            return f"{names[ip]}{colon}{port}{length}"
+        return names.get(word, word) + length
+
+    return cache(lambda text: WORD.sub(one, text))
 
 
 def _changes(old: Mapping[str, Row], new: Mapping[str, Row]) -> Iterator[Row]:
