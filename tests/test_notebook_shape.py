@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = [Notebook(path) for path in sorted(FOLDER.glob("*.ipynb"))]
 EXPECTED = [
     "01_setup", "02_overlay_routing", "03_cilium_maps", "04_performance",
-    "05_policies", "06_observability", "07_comparison", "08_cleanup",
+    "05_policies", "06_observability", "07_comparison", "08_cleanup", "09_paths",
 ]  # fmt: skip
 FIRST_PARAMETERS = [
     'arms: dict = {"overlay": "replay:overlay-vxlan", "cilium": "replay:cilium"}  # arm: source, one or more',
