@@ -90,10 +90,10 @@ def _programmed(state: State) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame,
         names = {"frontend_ip": "cluster_ip", "backend_ip": "endpoint_ip", "backend_port": "endpoint_port"}
         filled = slots[(slots["slot"] > 0) & (slots["scope"] == "external")].rename(columns=names)
         yield "service map", slots, consistency.of_lb_map(slots), filled
-    frontends, backends = state.get("lab_frontends"), state.get("lab_backends")
-    if frontends is not None and backends is not None:
-        ways = consistency.lab_slots(frontends, backends)
-        yield "eBPF maps", frontends, consistency.of_lab_maps(frontends, backends), ways
+    frontends, backends, nodes = state.get("lab_frontends"), state.get("lab_backends"), state.get("nodes")
+    if frontends is not None and backends is not None and nodes is not None:
+        own = frontends[~frontends["vip"].isin(nodes["node_ip"])]  # not a port of a node
+        yield "eBPF maps", own, consistency.of_lab_maps(own, backends), consistency.lab_slots(own, backends)
 
 
 def _doubled(kind: str, ways: pd.DataFrame, replies: pd.Series) -> Iterator[Row]:

@@ -167,3 +167,41 @@ def test_policies_that_are_not_programmed_and_blocks_that_nothing_wants():
 def test_what_was_not_read_is_not_audited():
     found = audit(state("overlay-vxlan").changed(rules=state("overlay-vxlan").frames["rules"].iloc[:0]))
     assert "iptables" not in set(found["kind"])
+
+
+def lab_maps():
+    """The recorded Services as the maps of a lab would hold them."""
+    found = state("overlay-routed")
+    ports = found.frames["services"].dropna(subset="cluster_ip").fillna({"port_name": ""})
+    fronts, slots = [], []
+    for node in found.frames["nodes"]["node"]:
+        for number, row in enumerate(ports.to_dict("records")):
+            ends = found.frames["endpoints"].fillna({"port_name": ""})
+            mine = ends[
+                (ends["service"] == row["service"])
+                & (ends["port_name"] == row["port_name"])
+                & (ends["protocol"] == row["protocol"])
+            ]
+            fronts.append({"node": node, "vip": row["cluster_ip"], "protocol": row["protocol"], "port": row["port"],
+                           "service": number, "backends": len(mine), "reply": "r1"})  # fmt: skip
+            slots += [{"node": node, "service": number, "slot": slot, "backend_ip": end["address"], "backend_port": end["port"]}
+                      for slot, end in enumerate(mine.to_dict("records"))]  # fmt: skip
+    backends = pd.DataFrame(slots).astype({"backend_ip": "str", "backend_port": "Int64"})
+    frontends = pd.DataFrame(fronts).astype(
+        {"vip": "str", "protocol": "str", "port": "Int64", "reply": "str"}
+    )
+    rules = found.frames["rules"]
+    return found.changed(rules=rules.iloc[:0], lab_frontends=frontends, lab_backends=backends)
+
+
+def test_the_maps_of_a_lab_are_audited_and_node_ports_are_none_of_the_services_addresses():
+    good = lab_maps()
+    assert bad(good).empty
+    assert audit(good)["kind"].eq("eBPF maps").sum() == 22
+    fronts, backs = good.frames["lab_frontends"], good.frames["lab_backends"]
+    port = fronts.head(1).assign(vip="10.242.0.5", port=30080)
+    assert bad(good.changed(lab_frontends=pd.concat([fronts, port]))).empty
+    twice = fronts.assign(backends=fronts["backends"] + 1)
+    slot = backs[backs["slot"] == 0].assign(slot=fronts.loc[0, "backends"])
+    found = bad(good.changed(lab_frontends=twice, lab_backends=pd.concat([backs, slot])))
+    assert set(found["state"]) == {"duplicate"}
