@@ -1,12 +1,13 @@
 """The folders of running labs, by which they are found: who owns each, and whether both still live.
 
     <temporary folder>/labkit-netns-XXXXXXXX/   mode 0700
-        lab.json    {"topology", "lab": {"pid", "started"}, "owner": {"pid", "started"}}
+        lab.json    {"topology", "pids", "lab": {"pid", "started"}, "owner": {"pid", "started"}}
         socket      where the lab answers
         log         what the lab wrote to stderr
         state/      the lab's tmpfs, in its own mount namespace; empty for everybody else
 
-A process is known by its number and its start time, since numbers are used again.
+A process is known by its number and its start time, since numbers are used again. Numbers mean something in their PID
+namespace (`pids`) only: containers may share a temporary folder, and leave each other's labs alone.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Lab:
         """Leave word in the folder, whole."""
         told = asdict(self)
         del told["folder"]
+        told["pids"] = _pids()
         (self.folder / "lab.json.new").write_text(json.dumps(told))
         (self.folder / "lab.json.new").replace(self.folder / "lab.json")
 
@@ -112,6 +114,11 @@ def sweep() -> list[Path]:
     return swept
 
 
+def _pids() -> str:
+    """The PID namespace of this process."""
+    return str(Path("/proc/self/ns/pid").readlink())
+
+
 def _wait_until_gone(process: Process) -> None:
     end = time.monotonic() + GONE_S
     while process.lives() and time.monotonic() < end:
@@ -133,5 +140,7 @@ def _all() -> list[Lab]:
     for folder in _folders():
         with contextlib.suppress(FileNotFoundError):
             told = json.loads((folder / "lab.json").read_text())
+            if told.get("pids", _pids()) != _pids():
+                continue
             found.append(Lab(folder, told["topology"], Process(**told["lab"]), Process(**told["owner"])))
     return found

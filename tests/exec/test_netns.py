@@ -139,6 +139,15 @@ def test_a_lab_whose_owner_is_gone_is_ended_by_the_next():
     lab.close()
 
 
+def test_whoever_has_other_processes_leaves_a_lab_alone(arms):  # noqa: F811
+    """As a container does that shares the temporary folder: the owner's number means nothing there."""
+    arm = arms("routed")
+    sweeps = "from labkit.exec import lab_folder; print(lab_folder.sweep(), lab_folder.running())"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", sweeps]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[] []\n"
+    assert arm.run("node-1", "hostname").text == "node-1\n"
+
+
 def test_a_lab_says_what_it_is(arms):  # noqa: F811
     executor = arms("routed").executor
     about = executor.about
