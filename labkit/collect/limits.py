@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.collect import cilium, cilium_maps, ebpf, kubernetes
-from labkit.collect.gather import NODE, collects
+from labkit.collect.gather import NODE, collects, read_one
 from labkit.collect.plan import Plan, service_address
-from labkit.errors import MissingFeature, ParseError, RequestError
+from labkit.errors import ApiError, MissingFeature, ParseError, ReplayMiss, RequestError
 from labkit.netns.ebpf.layout import CAPACITY
+from labkit.parse import service_cidr
 from labkit.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "fitting", "limits", "require_room"]
 
+CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 SERVICE, MAP = "backend-service", "IPv4 service"
 #: Where what holds Services cannot be read, nothing is known to limit them.
 UNKNOWN = (MissingFeature, RequestError, ParseError)
 
-LIMITS = Schema("limits", "Whether the planned Services fit into a node's maps.", key=("services", "holds"), columns=(
+LIMITS = Schema("limits", "Whether the planned Services fit into a node's maps, and into the range of addresses.", key=("services", "holds"), columns=(
     Column("services", "Int64", "extra Services that are planned"),
-    Column("holds", "str", "the map that holds Services"),
+    Column("holds", "str", "the map that holds Services, or the range of their addresses"),
     Column("each", "Int64", "entries that one of them takes there"),
     Column("needs", "Int64", "entries that all of them take"),
     Column("entries", "Int64", "entries that are there without them"),
@@ -79,7 +81,7 @@ def require_room(cluster: Cluster, count: int) -> None:
         if not row["fits"]:
             raise MissingFeature(
                 cluster.arm,
-                f"{count} Services more need {row['needs']} entries in the map {row['holds']} on {row['node']}, which "
+                f"{count} Services more need {row['needs']} entries in {row['holds']} on {row['node']}, which "
                 f"has room for {row['max_entries']} and holds {row['entries']}: at most {row['most']} fit. Nothing was created",
             )
 
@@ -104,15 +106,32 @@ def _against(cluster: Cluster, count: int) -> list[dict[str, object]]:
 
 def _held(cluster: Cluster) -> list[Held]:
     address = service_address(cluster, SERVICE)
+    addresses = list(_of_api(cluster))
     if kubernetes.is_cilium(cluster):
-        return list(_of_cilium(cluster, address))
+        return [*addresses, *_of_cilium(cluster, address)]
     try:
-        return list(_of_lab(cluster, address))
+        return [*addresses, *_of_lab(cluster, address)]
     except MissingFeature:
+        if addresses:
+            return addresses
         raise MissingFeature(
             cluster.arm,
             "no map with a size holds Services here; rules of iptables have no limit of their own",
         ) from None
+
+
+def _of_api(cluster: Cluster) -> Iterator[Held]:
+    """The range of the cluster's own Services, where the API server says it: each takes an address."""
+    try:
+        reply = cluster.read(CIDRS)
+    except (ApiError, ReplayMiss):
+        return
+    ranges = read_one(reply, service_cidr.service_cidrs)
+    own = ranges[ranges["prefix"].str.contains(".", regex=False)]
+    if len(own):
+        there = kubernetes.services(cluster)["cluster_ip"].dropna()
+        used = there[there.str.contains(".", regex=False)].nunique()
+        yield "all nodes", "addresses of Services", 1, int(used), int(own["addresses"].sum()), reply.id
 
 
 def _of_cilium(cluster: Cluster, address: str) -> Iterator[Held]:

@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_created(seen):
             limits.limits(seen.replay())
         return
     assert seen.limits.groupby("services")["fits"].all().to_dict() == {3: True, 30: True, 70_000: False}
-    assert "70000 Services more need 70000 entries in the map services on node-1" in seen.refused
+    assert "70000 Services more need 70000 entries in services on node-1" in seen.refused
     assert "at most 65531 fit. Nothing was created" in seen.refused
     assert seen.applied == 27
     assert sorted(set(seen["scaling"]["services"])) == [3, 6, 33]  # the others are measured all the same
