@@ -36,9 +36,16 @@ def explain(
 ) -> pd.DataFrame:
     """Which way a packet goes from `src` to `dst`, and its answer: frame HOPS.
 
-    `src` is a pod, a node, or `app=label` (the first such pod); `dst` a pod, Service, node or address, or
-    `app=label/same-node` or `/other-node`. Without a port a Service's first one is asked, all else pinged.
-    Raises ParameterError for a name that is none of these, and says what there is.
+    `src` is a pod, a node, an address, or the label of a pod; `dst` the same or a Service, with `:port` (its
+    number or name) and `/udp` behind it, if you like, and `/same-node` or `/other-node` behind a label. Without a
+    port a Service's first one is asked, all else pinged. Raises ParameterError for a name that is none of
+    these, and says what there is.
+
+    >>> from labkit import Lab
+    >>> lab = Lab({"cilium": "replay:cilium"})
+    >>> way = explain(lab.arms["cilium"], "frontend", "backend-service:80")
+    >>> sorted(way["verdict"].groupby(way["branch"]).last())
+    ['delivered', 'delivered']
     """
     return model(cluster).explain(src, dst, port=port, protocol=protocol)
 

@@ -44,11 +44,15 @@ def split(text: str) -> tuple[str, str | None, str | None]:
 
 
 def source(world: World, name: str) -> End:
-    """A pod (`name`, `namespace/name`, or `app=label` for the first of them), a node, or an address.
+    """A pod (`name`, `namespace/name`, or its label, `app=label`, for the first of them), a node, or an address.
 
     Raises ParameterError for any other, naming what there is.
     """
-    found = _address(world, name) or _machine_or_pod(world, name, None)
+    found = (
+        _address(world, name)
+        or _machine_or_pod(world, name, None)
+        or _machine_or_pod(world, f"app={name.removeprefix('app=')}", None)
+    )
     if found is None:
         raise ParameterError(f"no pod, node or address {name!r} to send from{_there(world, name)}")
     if found.kind == "service":
@@ -61,10 +65,11 @@ def source(world: World, name: str) -> End:
 def destination(world: World, name: str, sender: End) -> End:
     """A pod, a node, a Service (`name`, `namespace/name` or its DNS name) or an address.
 
-    `app=label` is the first such pod, `app=label/same-node` and `app=label/other-node` the first that runs
-    beside the sender or away from it. Raises ParameterError for any other, naming what there is.
+    `app=label`, or the label alone where no Service is called so, is the first such pod, `app=label/same-node` and
+    `app=label/other-node` the first that runs beside the sender or away from it. Raises ParameterError for any other, naming what there is.
     """
     found = _address(world, name) or _machine_or_pod(world, name, sender) or _service(world, name)
+    found = found or _machine_or_pod(world, f"app={name.removeprefix('app=')}", sender)
     if found is None:
         raise ParameterError(f"no pod, Service, node or address {name!r}{_there(world, name, services=True)}")
     return found

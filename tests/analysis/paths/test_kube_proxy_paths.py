@@ -310,6 +310,14 @@ def test_what_cannot_be_asked_says_how_to_ask(dst, options, message):
     assert message in str(raised.value)
 
 
+def test_a_label_alone_is_the_first_such_pod_unless_a_service_is_called_so():
+    explain = model("overlay-vxlan").explain
+    assert explain("frontend", "backend-service").equals(explain("app=frontend", "backend-service"))
+    assert explain("frontend", "backend:80").equals(explain("app=frontend", "app=backend:80"))
+    assert explain("frontend", "perf-server")["dst_ip"].iloc[0] == "10.0.63.200"
+    assert explain("frontend", "backend/other-node").equals(explain("frontend", "app=backend/other-node"))
+
+
 def test_addresses_with_ports_are_taken_apart():
     assert split("[fd00::1]:80/udp") == ("fd00::1", "80", "udp")
     assert split("fd00::1") == ("fd00::1", None, None)
