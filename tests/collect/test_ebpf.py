@@ -23,7 +23,10 @@ class Maps:
         self._nodes, self._told, self.about = nodes, told, {"namespace": "cni-lab", "origin": "netns"}
 
     def run(self, request):
-        code, out = (0, self._nodes) if not isinstance(request, Exec) else self._told or self._dump(request)
+        if isinstance(request, Exec):
+            code, out = self._told or self._dump(request)
+        else:
+            code, out = 0, self._nodes if request.path.endswith("/nodes") else b'{"items": []}'
         return Reply(
             f"r-{request.subject}-{request.words[-9:]}", request, datetime.now(UTC), 0.1, code, out, b""
         )
