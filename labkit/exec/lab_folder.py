@@ -140,7 +140,7 @@ def _all() -> list[Lab]:
     for folder in _folders():
         with contextlib.suppress(FileNotFoundError):
             told = json.loads((folder / "lab.json").read_text())
-            if told.get("pids", _pids()) != _pids():
+            if told.get("pids") != _pids():
                 continue
             found.append(Lab(folder, told["topology"], Process(**told["lab"]), Process(**told["owner"])))
     return found

@@ -50,11 +50,12 @@ def gone(processes, *paths, limit_s=10.0):
     return False
 
 
-def owned(then):
+def owned(then, environ=None):
     """A process that owns a lab, the lab's processes, its folder."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER.format(then=then)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        env=environ,
     )  # fmt: skip
     pid, folder = owner.stdout.readline().split()
     processes = tree(int(pid))
@@ -139,13 +140,20 @@ def test_a_lab_whose_owner_is_gone_is_ended_by_the_next():
     lab.close()
 
 
-def test_whoever_has_other_processes_leaves_a_lab_alone(arms):  # noqa: F811
+def test_whoever_has_other_processes_leaves_a_lab_alone(tmp_path):
     """As a container does that shares the temporary folder: the owner's number means nothing there."""
-    arm = arms("routed")
-    sweeps = "from labkit.exec import lab_folder; print(lab_folder.sweep(), lab_folder.running())"
-    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", sweeps]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[] []\n"
-    assert arm.run("node-1", "hostname").text == "node-1\n"
+    require("routed")
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    owner, processes, folder = owned("time.sleep(60)", environ)
+    with owner:
+        sweeps = "from labkit.exec import lab_folder; print(lab_folder.sweep(), lab_folder.running())"
+        command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", sweeps]
+        swept = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        assert swept.stdout == "[] []\n"
+        assert (folder / "socket").exists()
+        assert all(process.lives() for process in processes)
+        owner.kill()
+    assert gone(processes, folder)
 
 
 def test_a_lab_says_what_it_is(arms):  # noqa: F811
