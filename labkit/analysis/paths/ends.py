@@ -33,6 +33,8 @@ class End:
     row: Row | None = None
     #: The name that a client would look up, where a Service was named and not addressed.
     asked: str | None = None
+    #: Whether it was named by its address: a node or pod may have others.
+    addressed: bool = False
 
 
 def split(text: str) -> tuple[str, str | None, str | None]:
@@ -84,13 +86,13 @@ def _address(world: World, name: str) -> End | None:
     pod, node = world.pod_of_ip.get(ip), world.node_of_ip.get(ip)
     service = next(iter(world.services_of_ip.get(ip, ())), None)
     if pod is not None:
-        return End("pod", pod["pod"], ip, pod)
+        return End("pod", pod["pod"], ip, pod, addressed=True)
     if service is not None:
         return End("service", f"{service['namespace']}/{service['service']}", ip, service)
     if node is not None:
-        return End("node", node, ip)
+        return End("node", node, ip, addressed=True)
     own = [name for name, machine in world.machines.items() if _is_of(machine.addresses.get(ip))]
-    return End("node", own[0], ip) if len(own) == 1 else End("outside", ip, ip)
+    return End("node", own[0], ip, addressed=True) if len(own) == 1 else End("outside", ip, ip)
 
 
 def _is_of(row: Row | None) -> bool:

@@ -142,22 +142,22 @@ class Model:
         return forth._replace(hops=(*forth.hops[:-1], {**forth.hops[-1], "note": note}))
 
     def _source_ip(self, begin: End, end: End) -> str | None:
+        """The address that is sent from; None where the sender has none of the family."""
         family = family_of(end.ip)
-        if begin.kind != "outside" and ip_address(end.ip or "::").is_loopback:
+        same = family_of(begin.ip) == family
+        if begin.kind == "outside" or (begin.addressed and same):
+            return begin.ip if same else None
+        if ip_address(end.ip or "::").is_loopback:
             return end.ip
-        if begin.kind == "outside":
-            return begin.ip if family_of(begin.ip) == family else None
         if begin.kind == "node":
-            machine = self.world.machines[begin.name]
-            route = machine.routes.decide(Packet(begin.ip, end.ip, "tcp")).route
-            if route and route.get("src_ip"):
-                return str(route["src_ip"])
-            mine = list(machine.addresses.items())
-        else:
-            mine = [(row["ip"], row) for row in self.world.pod_addresses.get(begin.name, [])]
-        if family_of(begin.ip) == family:
+            machine, packet = self.world.machines[begin.name], Packet(begin.ip, end.ip, "tcp")
+            route = machine.routes.decide(packet).route or {}
+            chosen = route.get("src_ip") or machine.address_for(packet, route.get("interface"))
+            return str(chosen) if chosen else begin.ip if same else None
+        if same:
             return begin.ip
-        return next((ip for ip, row in mine if row["family"] == family and row["scope"] == "global"), None)
+        mine = self.world.pod_addresses.get(begin.name, [])
+        return next((row["ip"] for row in mine if row["family"] == family and row["scope"] == "global"), None)
 
     def _resolved(self, walk: Walk, begin: End, end: End) -> Walk:
         """The name's way to an address, where one was named."""

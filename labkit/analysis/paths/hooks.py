@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any
 
 from labkit.analysis.paths.hops import ended, hop, replies
@@ -147,8 +146,8 @@ def _translated(
         what = f"{at_port(packet.dst, packet.dport)} becomes {at_port(changed.dst, changed.dport)}, by {by}"
         place = "service"
     elif target in ("MASQUERADE", "SNAT"):
-        source = given.get("--to-source", "").partition(":")[0] or _own_address(
-            machine, devices.outgoing, packet
+        source = given.get("--to-source", "").partition(":")[0] or machine.address_for(
+            packet, devices.outgoing
         )
         if source is None:
             reason = f"no address of {devices.outgoing} to masquerade with"
@@ -168,20 +167,6 @@ def _destination(packet: Packet, to: str) -> Packet:
     if not colon:
         return packet._replace(dst=to)
     return packet._replace(dst=ip.strip("[]"), dport=int(port))
-
-
-def _own_address(machine: Machine, device: str | None, packet: Packet) -> str | None:
-    """The address that a packet gets that is masqueraded (inet_select_addr of `net/ipv4/devinet.c`).
-
-    One of the device's own: that beside the next hop, else its first; where it has none, the first of the node.
-    """
-    mine = [row for row in machine.addresses.values()
-            if row["scope"] == "global" and row["family"] == packet.family]  # fmt: skip
-    here = [row for row in mine if row["interface"] == device]
-    route = machine.routes.decide(packet).route
-    next_hop = ip_address((route and route["next_hop"]) or packet.dst)
-    beside = [row for row in here if next_hop in ip_interface(f"{row['ip']}/{row['prefix_length']}").network]
-    return next((row["ip"] for row in (*beside, *here, *mine)), None)
 
 
 def _by_conntrack(walk: Walk, machine: Machine, hook: str) -> Walk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
 from labkit.analysis.paths.netfilter import Rules
@@ -10,6 +11,7 @@ from labkit.analysis.paths.routes import Routes
 from labkit.analysis.paths.rows import Row, grouped, rows_of
 
 if TYPE_CHECKING:
+    from labkit.analysis.paths.packet import Packet
     from labkit.analysis.paths.state import State
 
 __all__ = ["Machine"]
@@ -102,3 +104,18 @@ class Machine:
     def address_type(self, ip: str) -> str:
         """The type of an address for this node, as `addrtype` of iptables tells it."""
         return self.routes.address_type(ip)
+
+    def address_for(self, packet: Packet, device: str | None) -> str | None:
+        """The address that a packet gets that leaves by a device (inet_select_addr of `net/ipv4/devinet.c`).
+
+        One of the device's own: that beside the next hop, else its first; where it has none, the first of the node.
+        """
+        mine = [row for row in self.addresses.values()
+                if row["scope"] == "global" and row["family"] == packet.family]  # fmt: skip
+        here = [row for row in mine if row["interface"] == device]
+        route = self.routes.decide(packet).route
+        next_hop = ip_address((route and route["next_hop"]) or packet.dst)
+        beside = [
+            row for row in here if next_hop in ip_interface(f"{row['ip']}/{row['prefix_length']}").network
+        ]
+        return next((row["ip"] for row in (*beside, *here, *mine)), None)

@@ -113,6 +113,16 @@ def test_a_node_to_a_service_is_marked_and_masqueraded():
     assert (back.iloc[-1]["src_ip"], back.iloc[-1]["verdict"]) == (SERVICE, "delivered")
 
 
+def test_a_node_sends_from_the_address_of_the_device_that_it_sends_by():
+    """Into the tunnel from that of flannel.1, so that the answer comes back through it; unless another is named."""
+    explain = model("overlay-vxlan").explain
+    hops = explain("vxlan-node-0", "app=backend/other-node")
+    assert hops["src_ip"].iloc[0] == "10.244.0.0"
+    assert [name for name, *_ in devices(hops, "2")][-2:] == ["eth0", "flannel.1"]
+    assert explain("10.240.0.4", "app=backend/other-node")["src_ip"].iloc[0] == "10.240.0.4"
+    assert explain("vxlan-node-0", "app=backend/same-node")["src_ip"].iloc[0] == "10.244.0.1"
+
+
 def test_between_nodes_and_to_itself():
     explain = model("overlay-vxlan").explain
     assert devices(explain("vxlan-node-0", "vxlan-node-1")) == [
