@@ -8,13 +8,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from labkit.collect import cilium, kubernetes
 from labkit.errors import SourceError
 from labkit.source import CHECKOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
-__all__ = ["reference_shapes"]
+    from labkit.cluster import Cluster
+
+__all__ = ["kinds", "reference_shapes"]
 
 TEXTS = ("id", "statement", "measure", "path", "within", "numerator", "denominator", "source", "look_at")
 
@@ -35,3 +40,16 @@ def reference_shapes() -> pd.DataFrame:
         "low": "", "high": "",
     })  # fmt: skip
     return frame.fillna({"low": 0.0, "high": math.inf})
+
+
+def kinds(arms: Mapping[str, Cluster]) -> dict[str, str]:
+    """Of what kind each arm is, in the words of the shapes: overlay, cilium, or cilium-bpfveth (eBPF host routing)."""
+    return {name: _kind(arm) for name, arm in arms.items()}
+
+
+def _kind(arm: Cluster) -> str:
+    if not kubernetes.is_cilium(arm):
+        return "overlay"
+    return (
+        "cilium-bpfveth" if (cilium.status(arm.at("baseline"))["host_routing"] == "BPF").all() else "cilium"
+    )

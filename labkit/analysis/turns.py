@@ -26,6 +26,7 @@ __all__ = [
     "medians",
     "of_host",
     "repetitions",
+    "together",
 ]
 
 SCENARIO = ("pattern", "place", "by", "size", "load")
@@ -37,6 +38,8 @@ CALLED = {
     "udp": "UDP RR", "http": "HTTP, new connection", "http-keep": "HTTP, kept connection",
 }  # fmt: skip
 ADDRESSED = {"pod-ip": "pod IP", "cluster-ip": "ClusterIP", "node-port": "NodePort", "host": "node to node"}
+#: Seconds within which all arms have their turns of one scenario.
+TOGETHER_S = 120
 #: Seconds that CPU time must have been read over: its counters tick 100 times a second.
 TICKS_S = 0.2
 #: Shares within which streams count as equal, and within which the trials of one vary, where a cap is seen.
@@ -52,6 +55,19 @@ def repetitions(trials: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def together(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials of rounds that all arms took together: those of one scenario within TOGETHER_S of each other.
+
+    A run that was interrupted and gone on with may hold some arms' turns from before, some from after. Whatever
+    the machine did in between would be taken for a difference of the arms.
+    """
+    turn = [*SCENARIO, "pair", "round"]
+    groups = trials.groupby(turn, sort=False)
+    span = groups["started_at"].transform("max") - groups["started_at"].transform("min")
+    all_there = groups["arm"].transform("nunique") == trials["arm"].nunique()
+    return trials[(span <= pd.Timedelta(seconds=TOGETHER_S)) & all_there]
+
+
 def contrasts(
     trials: pd.DataFrame,
     *,
@@ -62,10 +78,10 @@ def contrasts(
 ) -> pd.DataFrame:
     """Every other member of `over` against the reference in each scenario: what `comparison.compare` gives.
 
-    In front stands `measure`, and behind the `scenario` in words, `noise` (the floor as a ratio) and `says`: the
+    Arms are only compared in rounds that they took together (see `together`). In front stands `measure`, and behind the `scenario` in words, `noise` (the floor as a ratio) and `says`: the
     verdict in words, with how much is wanting where it is unknown. Corrected for all comparisons of one measure together.
     """
-    counted = repetitions(trials)
+    counted = repetitions(together(trials) if over == "arm" else trials)
     frames = []
     for measure, better in MEASURES.items():
         mine = counted[counted["measure"] == measure]
@@ -182,13 +198,13 @@ def cost(busy: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     frame["measure"] = stream.map({True: "cores_per_gbps", False: "cpu_s_per_10k"})
     frame["value"] = frame["busy_s"] / gigabits.where(stream, thousands)
     frame["softirq_pct"] = 100 * frame["softirq_cores"] / frame["busy_cores"]
-    names = ["arm", *SCENARIO, "pair", "round", "replica", "repetition", "measure", "value", "busy_cores"]
-    return frame[[*names, "softirq_pct", "reply"]].reset_index(drop=True)
+    names = ["arm", *SCENARIO, "pair", "round", "replica", "repetition", "started_at", "measure", "value"]
+    return frame[[*names, "busy_cores", "softirq_pct", "reply"]].reset_index(drop=True)
 
 
 def cost_contrasts(costs: pd.DataFrame, *, reference: str = "", margin: float = MARGIN) -> pd.DataFrame:
     """Arms against each other in what `cost` gives; columns as `contrasts`."""
-    rows = costs.assign(block=costs["pair"])
+    rows = together(costs).assign(block=lambda frame: frame["pair"])
     table = compare(rows, "value", ["measure", *SCENARIO], better="lower", reference=reference, margin=margin)
     return _worded(table)
 

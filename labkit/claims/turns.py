@@ -63,7 +63,9 @@ def outcome(mine: Cluster, other: Cluster, primary: Primary) -> Outcome:
     counted = trials[~trials["warm_up"].astype(bool)]
     evidence = ("versus:" + counted["reply"]).where(counted["arm"] == other.arm, counted["reply"])
     if table.empty:
-        return inconclusive(f"{primary.what}: not measured on one of the two arms", evidence)
+        both = counted["arm"].nunique() == 2
+        why = "the two were measured, but not in turns" if both else "not measured on one of the two arms"
+        return inconclusive(f"{primary.what}: {why}", evidence)
     return _said(table.iloc[0], primary, other, list(evidence))
 
 

@@ -57,6 +57,19 @@ def test_a_noise_floor_bounds_what_may_be_said():
     ].startswith("unknown")
 
 
+def test_arms_that_had_their_turns_at_other_times_are_not_compared(different):
+    """As a run leaves it that was interrupted, and gone on with when some arms had been measured."""
+    _, trials = different
+    hour = pd.Timedelta(hours=1)
+    late = trials["arm"].eq("quick") & trials["round"].ge(1)
+    apart = trials.assign(started_at=trials["started_at"].where(~late, trials["started_at"] + hour))
+    assert set(turns.together(apart)["round"]) == {-1, 0}
+    assert turns.contrasts(apart)["verdict"].eq("unknown").all()
+    assert turns.contrasts(apart)["n"].eq(2).all()
+    lone = trials[(trials["arm"] == "first") | (trials["round"] < 1)]
+    assert set(turns.together(lone)["round"]) == {-1, 0}
+
+
 def test_pods_are_held_against_their_nodes(different):
     table = turns.of_host(different[1])
     assert set(table["reference"]) == {"host"}
