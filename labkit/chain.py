@@ -111,9 +111,11 @@ class Chain:
 
     def close(self) -> None:
         """Put back what was changed, and end the recording. Closing twice is no error."""
-        if self._end.alive:
-            self._watch("putting back what was changed")
-        self._end()
+        try:
+            if self._end.alive:
+                self._watch("putting back what was changed")
+        finally:  # whoever watches may be gone
+            self._end()
 
     def _tell(self, request: Request) -> None:
         with self._telling:

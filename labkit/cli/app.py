@@ -33,7 +33,9 @@ doctor.register(app)
 def main(arguments: list[str] | None = None) -> None:
     """The command `labkit`. Always ends by SystemExit. An error that labkit raises on purpose is one message, without a traceback."""
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends kernels as Ctrl-C does
+        for number in (signal.SIGTERM, signal.SIGHUP):  # end kernels and put back, as Ctrl-C does
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+                signal.signal(number, signal.default_int_handler)
     try:
         app(arguments)
     except LabError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Holding"]
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Holding:
