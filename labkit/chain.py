@@ -191,14 +191,18 @@ def _pods(reply: Reply, namespace: str) -> set[tuple[str, str]]:
     }
 
 
-def plan_named(name: str) -> Plan:
-    """How much is measured, in the words of `collect.plan_words`. Raises ParameterError where they mean nothing."""
+def plan_named(words: str) -> Plan:
+    """How much is measured, in the words of `collect.plan_words`; `turns-rounds=8` and the like set what is
+    measured in turns. Raises ParameterError where they mean nothing."""
     from labkit.collect.plan_words import named  # noqa: PLC0415
-    from labkit.measure import design  # noqa: PLC0415
+    from labkit.measure.design import WORDS, planned  # noqa: PLC0415
 
-    plan = named(name)
-    turns = {"quick": design.CORE, "full": design.FULL}[name.partition(":")[0]]
-    return replace(plan, turns=turns.to_json())
+    name, *parts = words.split(":")
+    known = {f"turns-{word}": word for word in WORDS}
+    mine = [part for part in parts if part.partition("=")[0] in known]
+    plan = named(":".join([name, *(part for part in parts if part not in mine)]))
+    told = {known[key]: value for key, _, value in (part.partition("=") for part in mine)}
+    return replace(plan, turns=planned(name, told).to_json())
 
 
 def talking(source: str, terms: Terms) -> Executor:

@@ -7,7 +7,7 @@ themselves (`host`), in the same round: the baseline of its pair of nodes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ParameterError
@@ -15,7 +15,7 @@ from labkit.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BY", "CORE", "FULL", "PATTERNS", "PLACES", "STREAMS", "Design", "Scenario"]
+__all__ = ["BY", "CORE", "FULL", "PATTERNS", "PLACES", "STREAMS", "WORDS", "Design", "Scenario", "planned"]
 
 #: iperf3 with so many connections, or as UDP; the others are patterns of labkit.probe.
 STREAMS = {"stream": 1, "stream-4": 4, "udp-stream": 0}
@@ -157,3 +157,19 @@ FULL = Design(
     stream_s=3,
     omit_s=1,
 )
+#: The design of each plan, and what a plan's words can set of it.
+PLANNED = {"quick": CORE, "full": FULL}
+WORDS = ("rounds", "most_rounds", "pairs", "requests", "stream_s")
+
+
+def planned(plan: str, parts: Mapping[str, str]) -> Design:
+    """The design of a plan with parts set anew, as `turns-rounds=8` sets `rounds`.
+
+    Where only `rounds` is set, there are no more than those. Raises ParameterError for a value that is no number.
+    """
+    try:
+        numbers = {name: int(value) for name, value in parts.items()}
+    except ValueError:
+        raise ParameterError(f"{parts}: not whole numbers, as turns-rounds=8 has one") from None
+    most = {"most_rounds": numbers["rounds"]} if "rounds" in numbers else {}
+    return replace(PLANNED[plan], **{**most, **numbers})

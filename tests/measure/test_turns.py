@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 
+from labkit.chain import plan_named
 from labkit.cluster import Cluster
 from labkit.errors import MissingFeature, ParameterError
 from labkit.exec.recording import Recorder, Recording
@@ -166,6 +167,17 @@ def test_what_cannot_be_measured_is_refused(wrong, told):
     parts = {"scenarios": SMALL.scenarios, "rounds": 3, "most_rounds": 6, **wrong}
     with pytest.raises(ParameterError, match=told):
         Design(**parts)
+
+
+def test_a_plan_says_in_words_how_often_arms_have_their_turns():
+    turns = Design.from_json(plan_named("quick:turns-rounds=8:pings=5").turns)
+    assert (turns.rounds, turns.most_rounds, turns.scenarios) == (8, 8, CORE.scenarios)
+    assert plan_named("quick:turns-rounds=8:pings=5").pings == 5
+    assert Design.from_json(plan_named("full:turns-pairs=1").turns).most_rounds == FULL.most_rounds
+    with pytest.raises(ParameterError, match="not whole numbers"):
+        plan_named("full:turns-rounds=many")
+    with pytest.raises(ParameterError, match="no part 'turns-fun'"):
+        plan_named("full:turns-fun=1")
 
 
 def test_a_header_of_a_later_labkit_is_refused():
