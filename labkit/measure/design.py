@@ -168,7 +168,7 @@ def planned(plan: str, parts: Mapping[str, str]) -> Design:
     Where only `rounds` is set, there are no more than those. Raises ParameterError for a value that is no number.
     """
     try:
-        numbers = {name: int(value) for name, value in parts.items()}
+        numbers: dict[str, Any] = {name: int(value) for name, value in parts.items()}
     except ValueError:
         raise ParameterError(f"{parts}: not whole numbers, as turns-rounds=8 has one") from None
     most = {"most_rounds": numbers["rounds"]} if "rounds" in numbers else {}
