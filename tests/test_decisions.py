@@ -1,8 +1,8 @@
 import pytest
 
-from labkit.claims import CLAIMS
+from labkit.claims import CLAIMS, routing
 from labkit.decisions import MIME, QUESTIONS, Question, decide
-from labkit.findings import Finding, Ledger
+from labkit.findings import Finding, Ledger, judge
 from tests.conftest import arm
 
 ALONE = Question("t", "Who does it?", "does-it")
@@ -73,7 +73,17 @@ def test_a_question_nobody_could_judge_is_unknown():
 
 
 def test_every_question_is_about_a_claim_that_exists():
-    assert {question.claim for question in QUESTIONS} <= {claim.id for claim in CLAIMS}
+    scopes = {claim.id: claim.scope for claim in CLAIMS} | {"": "rivals"}
+    assert {question.claim for question in QUESTIONS} <= set(scopes)
+    assert {scopes[question.rivals] for question in QUESTIONS} == {"rivals"}
+
+
+def test_two_arms_without_cilium_have_a_winner_in_devices():
+    ledger = judge([arm("overlay-vxlan"), arm("overlay-routed")], routing.CLAIMS)
+    (question,) = [q for q in QUESTIONS if q.claim == "fewer-devices"]
+    (decision,) = decide(ledger, [question]).decisions
+    assert decision.winner == "overlay-routed"
+    assert decision.findings == ("fewer-devices-than-first @ overlay-routed vs overlay-vxlan",)
 
 
 def test_claims_have_names_of_their_own():

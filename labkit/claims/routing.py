@@ -6,10 +6,10 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from labkit.analysis import mtu
-from labkit.analysis.node_path import Tables, paths
 from labkit.analysis.routing import remote_pods
 from labkit.analysis.veth import host_ends
 from labkit.collect import kubernetes, node, pod
+from labkit.explain import between_nodes
 from labkit.findings import claim, inconclusive, refuted, supported
 
 if TYPE_CHECKING:
@@ -58,16 +58,14 @@ def vxlan_device(cluster: Cluster) -> Outcome:
     if not inside.all():
         return refuted(
             f"{int((~inside).sum())} of {len(remote)} routes to other nodes' pods lead past the VXLAN devices",
-            evidence,
-            **numbers,
-        )
+            evidence, **numbers,
+        )  # fmt: skip
     first = devices.iloc[0]
     return supported(
         f"all {len(remote)} routes to other nodes' pods leave by {first['interface']} "
         f"(VXLAN {first['vxlan_id']}, UDP {first['vxlan_port']})",
-        evidence,
-        **numbers,
-    )
+        evidence, **numbers,
+    )  # fmt: skip
 
 
 @claim(
@@ -90,15 +88,13 @@ def node_bridge(cluster: Cluster) -> Outcome:
         masters = ", ".join(sorted(set(ends["master"])))
         return supported(
             f"the host's end of all {len(ends)} pods that were asked is a port of {masters}",
-            evidence,
-            **numbers,
-        )
+            evidence, **numbers,
+        )  # fmt: skip
     return refuted(
         f"the host's end of {int((~on_bridge).sum())} of {len(ends)} pods that were asked is a port of no bridge "
         f"({len(bridges)} bridges on the nodes)",
-        evidence,
-        **numbers,
-    )
+        evidence, **numbers,
+    )  # fmt: skip
 
 
 @claim(
@@ -122,9 +118,8 @@ def cni_only_ipam(cluster: Cluster) -> Outcome:
     return refuted(
         f"besides the addresses there are a veth of each of {len(ends)} pods that were asked, "
         f"{len(routes)} routes in them, and {wired} on the nodes",
-        evidence,
-        **numbers,
-    )
+        evidence, **numbers,
+    )  # fmt: skip
 
 
 @claim(
@@ -233,14 +228,42 @@ def full_mtu_between_pods(cluster: Cluster) -> Outcome:
     if away["full"].all():
         return supported(
             f"packets of {numbers['node_mtu_bytes']} bytes reach pods on other nodes unfragmented",
-            evidence,
-            **numbers,
-        )
+            evidence, **numbers,
+        )  # fmt: skip
     return refuted(
         f"the largest packet that reached every pod on another node unfragmented has "
         f"{numbers.get('largest_passed_bytes', 'no')} bytes; the node's own MTU is {numbers['node_mtu_bytes']} bytes",
-        evidence,
-        **numbers,
+        evidence, **numbers,
+    )  # fmt: skip
+
+
+def _crossed(arm: Cluster) -> tuple[list[str], str, list[str], str]:
+    """Devices on the way (the longest of several), what is assumed of it, its replies, and why it is open, if it is."""
+    hops = between_nodes(arm)
+    forth = hops[hops["way"].str.startswith("1")]
+    devices = forth[forth["place"] == "device"].groupby("branch")["device"].agg(list)
+    assumed = forth.loc[forth["verdict"] == "assumed", "note"].dropna().unique()
+    evidence = [reply for cell in forth["reply"].dropna() for reply in cell.split()]
+    ends = forth.groupby("branch").tail(1)
+    astray = ends[ends["verdict"] != "delivered"]
+    why = "" if astray.empty else f"{astray['verdict'].iloc[0]}: {astray['decision'].iloc[0]}"
+    return max(devices, key=len, default=[]), "; ".join(assumed), evidence, why
+
+
+def _fewer(mine: Cluster, other: Cluster) -> Outcome:
+    """The devices of nodes and pods between two frontends, by each arm's own state; routers between nodes are none."""
+    counts, said, evidence = [], [], []
+    for arm, mark in ((mine, ""), (other, "versus:")):
+        devices, assumed, replies, why = _crossed(arm)
+        evidence += [f"{mark}{reply}" for reply in replies]
+        if why:
+            return inconclusive(f"on {arm.arm} the way does not end in the other pod: {why}", evidence)
+        counts.append(len(devices))
+        said.append(f"{len(devices)} devices ({', '.join(devices)}{assumed and '; '}{assumed})")
+    ours, theirs = counts
+    contrast = "better" if ours < theirs else "worse" if ours > theirs else "no difference"
+    return (supported if ours < theirs else refuted)(
+        " against ".join(said), evidence, devices=ours, devices_versus=theirs, contrast=contrast
     )
 
 
@@ -252,39 +275,23 @@ def full_mtu_between_pods(cluster: Cluster) -> Outcome:
     scope="pair",
 )
 def fewer_devices(cluster: Cluster, other: Cluster) -> Outcome:
-    """The devices on the way between two frontends, walked through each arm's own tables."""
-    collectors = (
-        kubernetes.pods,
-        pod.links,
-        pod.routes,
-        node.links,
-        node.routes,
-        node.neighbours,
-        node.forwarding,
-    )
-    counts, evidence = [], []
-    for arm, mark in ((cluster, ""), (other, "versus:")):
-        frames = [_of(arm, collect) for collect in collectors]
-        counts.append(int((paths(Tables(*frames))["place"] != "network").sum()))
-        evidence += [f"{mark}{reply}" for frame in frames for reply in frame["reply"].unique()]
-    if not all(counts):
-        return inconclusive("there are no two frontends on two nodes", evidence)
-    mine, theirs = counts
-    contrast = "better" if mine < theirs else "worse" if mine > theirs else "no difference"
-    verdict = supported if mine < theirs else refuted
-    return verdict(
-        f"{mine} devices against {theirs}", evidence, devices=mine, devices_versus=theirs, contrast=contrast
-    )
+    """Devices on the explained way. Cilium can hand a packet into a pod past the host's end of its veth."""
+    return _fewer(cluster, other)
+
+
+@claim(
+    "fewer-devices-than-first",
+    "A packet crosses fewer devices on its way to a pod on another node than on the first arm.",
+    topic="routing",
+    said=f"(about the run-book) {DIFFERENCES}",
+    scope="rivals",
+)
+def fewer_devices_than_first(mine: Cluster, other: Cluster) -> Outcome:
+    """As `fewer-devices`, of two arms of which both have Cilium, or neither."""
+    return _fewer(mine, other)
 
 
 CLAIMS = (
-    vxlan_device,
-    node_bridge,
-    cni_only_ipam,
-    pod_ips_from_pod_cidr,
-    node_addresses_10_240,
-    pod_addresses_10_244,
-    remote_pods_by_node_route,
-    full_mtu_between_pods,
-    fewer_devices,
-)
+    vxlan_device, node_bridge, cni_only_ipam, pod_ips_from_pod_cidr, node_addresses_10_240, pod_addresses_10_244,
+    remote_pods_by_node_route, full_mtu_between_pods, fewer_devices, fewer_devices_than_first,
+)  # fmt: skip

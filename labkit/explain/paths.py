@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from labkit.analysis.paths import HOPS, Model
 from labkit.cluster import once
 from labkit.collect.gather import Collector
-from labkit.errors import MissingFeature
+from labkit.errors import MissingFeature, ParameterError
 from labkit.explain.state import read
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from labkit.cluster import Cluster
 
-__all__ = ["explain", "hops", "model"]
+__all__ = ["between_nodes", "explain", "hops", "model"]
 
 
 @once
@@ -58,3 +58,15 @@ def _hops(
 
 #: `explain` as a collector: `lab.each(hops, src=…, dst=…)` gives all arms beneath each other.
 hops = Collector(_hops, HOPS)
+
+
+def _between_nodes(cluster: Cluster) -> pd.DataFrame:
+    try:
+        return explain(cluster, "app=frontend", "app=frontend/other-node")
+    except ParameterError as none:
+        raise MissingFeature(cluster.arm, "there are no two frontends on two nodes") from none
+
+
+#: The way of a ping from the first frontend to one on another node: both ends are pods whose devices are read.
+#: Raises MissingFeature where there are no two such.
+between_nodes = Collector(_between_nodes, HOPS)

@@ -7,7 +7,6 @@ from labkit.analysis.chains import by_owner
 from labkit.analysis.connections import KINDS, by_kind
 from labkit.analysis.devices import overview, tunnels, wiring, with_far_ends
 from labkit.analysis.mtu import node_mtus, path_mtu
-from labkit.analysis.node_path import Tables, paths
 from labkit.analysis.reach import reach
 from labkit.analysis.routing import remote_pods, route_to
 from labkit.analysis.veth import host_ends
@@ -80,76 +79,6 @@ def test_the_hosts_end_of_a_pod(name, hosts, master, request):
     assert found["host_interface"].tolist() == hosts
     assert (found["pod_mtu"] == found["host_mtu"]).all()
     assert found["master"].isna().all() if master is None else found["master"].tolist() == master
-
-
-def way(cluster):
-    collectors = (
-        kubernetes.pods,
-        pod.links,
-        pod.routes,
-        node.links,
-        node.routes,
-        node.neighbours,
-        node.forwarding,
-    )
-    return paths(Tables(*(of(cluster, collect) for collect in collectors)))
-
-
-@pytest.mark.parametrize(
-    ("name", "devices"),
-    [
-        ("vxlan", ["eth0", "veth7ea013b9", "cni0", "flannel.1", "eth0", None, "eth0", "flannel.1", "cni0", "vethec241eeb", "eth0"]),
-        ("routed", ["eth0", "vethb3a97e2c", "eth0", None, "eth0", "veth47b41716", "eth0"]),
-        ("cilium", ["eth0", "lxc31aeeadc0e6a", "eth0", None, "eth0", "lxc8c81737501b1", "eth0"]),
-    ],
-)  # fmt: skip
-def test_devices_on_the_way(name, devices, request):
-    path = way(request.getfixturevalue(name))
-    assert path["device"].astype(object).where(path["device"].notna(), None).tolist() == devices
-    assert path["hop"].tolist() == list(range(len(devices)))
-    assert path.loc[path["device"].isna(), "place"].tolist() == ["network"]
-
-
-def test_each_hop_says_what_decided(vxlan):
-    decided = way(vxlan).set_index(["place", "node"])["decided_by"]
-    assert decided["tunnel", "vxlan-node-0"] == "route 10.244.1.0/24 via 10.244.1.0"
-    assert decided["network card", "vxlan-node-0"] == "forwarding entry 02:42:0a:f4:00:02 to 10.240.0.5"
-    assert decided["host end", "vxlan-node-1"] == "forwarding entry aa:58:5c:b1:ca:5c"
-    assert way(vxlan).set_index("place").loc["network", "decided_by"] == "VXLAN 1 in UDP 8472 to 10.240.0.5"
-
-
-def test_a_tunnel_without_entries_has_an_unknown_end(vxlan):
-    collectors = (kubernetes.pods, pod.links, pod.routes, node.links, node.routes, node.neighbours)
-    path = paths(Tables(*(of(vxlan, collect) for collect in collectors), of(vxlan, node.forwarding)[:0]))
-    assert path.set_index("place").loc["network", "decided_by"].endswith("to an unknown end")
-    assert path["device"].tolist()[4] == "eth0"  # by the tunnel's own device
-    assert (
-        path.set_index(["place", "node"]).loc[("host end", "vxlan-node-1"), "decided_by"]
-        == "the bridge asks all its ports"
-    )
-
-
-def test_without_routes_the_way_ends(routed):
-    collectors = (kubernetes.pods, pod.links, pod.routes, node.links)
-    tables = Tables(
-        *(of(routed, c) for c in collectors),
-        *(of(routed, c)[:0] for c in (node.routes, node.neighbours, node.forwarding)),
-    )
-    path = paths(tables)
-    assert path.set_index("place").loc["network", "decided_by"] == "no route"
-
-
-def test_without_pods_there_is_no_way(routed):
-    collectors = (
-        kubernetes.pods,
-        pod.links,
-        pod.routes,
-        node.links,
-        node.routes,
-        node.neighbours,
-        node.forwarding,
-    )
-    assert paths(Tables(*(of(routed, collect)[:0] for collect in collectors))).empty
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@ from functools import cache
 
 import pytest
 
-from labkit.analysis.node_path import COLUMNS, Tables, paths
 from labkit.analysis.service_tree import of_service, tree, with_pods
-from labkit.collect import kubernetes, node, pod, services
-from labkit.figures.node_path import node_path
+from labkit.collect import kubernetes, services
 from labkit.figures.service_tree import service_tree
 from labkit.schema import concat
 
@@ -21,43 +19,9 @@ def words(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def ways(*clusters):
-    collectors = (
-        kubernetes.pods,
-        pod.links,
-        pod.routes,
-        node.links,
-        node.routes,
-        node.neighbours,
-        node.forwarding,
-    )
-    return paths(Tables(*(concat(of(c, collect) for c in clusters) for collect in collectors)))
-
-
 def trees(*clusters):
     rules = concat(of(c.at("load-balancing"), services.rules) for c in clusters)
     return with_pods(tree(rules), concat(of(c, kubernetes.pods) for c in clusters))
-
-
-def test_every_device_of_every_arm_is_drawn(vxlan, routed, cilium):
-    path = ways(vxlan, routed, cilium)
-    shown = words(node_path(path))
-    for device in path["device"].dropna().unique():
-        assert shown.count(device) == (path["device"] == device).sum()
-    assert {f"arm {c.arm}" for c in (vxlan, routed, cilium)} <= set(shown)
-    assert "VXLAN 1 in\nUDP 8472" in shown
-
-
-def test_places_that_no_arm_uses_have_no_column(routed, vxlan):
-    assert not {"bridge", "tunnel"} & set(words(node_path(ways(routed))))
-    assert words(node_path(ways(vxlan))).count("tunnel") == 2
-
-
-def test_no_path_is_said():
-    import pandas as pd  # noqa: PLC0415
-
-    (text,) = words(node_path(pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)))
-    assert text.startswith("No arm has two pods")
 
 
 @pytest.mark.parametrize("service", ["backend-service", "perf-server"])
