@@ -199,7 +199,9 @@ def cost(busy: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     frame["value"] = frame["busy_s"] / gigabits.where(stream, thousands)
     frame["softirq_pct"] = 100 * frame["softirq_cores"] / frame["busy_cores"]
     names = ["arm", *SCENARIO, "pair", "round", "replica", "repetition", "started_at", "measure", "value"]
-    return frame[[*names, "busy_cores", "softirq_pct", "reply"]].reset_index(drop=True)
+    frame = frame[[*names, "busy_cores", "softirq_pct", "reply"]]
+    # in an order that is the same whichever arms were measured beside: intervals are drawn from it
+    return frame.sort_values(["arm", *SCENARIO, "pair", "round", "replica"], kind="stable", ignore_index=True)
 
 
 def cost_contrasts(costs: pd.DataFrame, *, reference: str = "", margin: float = MARGIN) -> pd.DataFrame:

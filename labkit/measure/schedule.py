@@ -45,7 +45,8 @@ def schedule(
     replicas: int = 2,
     warm_up: int = 1,
 ) -> list[Turn]:
-    """Every turn, in order. The same arguments give the same order; more rounds only add turns at the end.
+    """Every turn, in order. The same arguments give the same order, however the arms are ordered; more rounds
+    only add turns at the end.
 
     Raises ParameterError where there is nothing to measure, or something twice.
     """
@@ -62,7 +63,7 @@ def schedule(
         cells = [(block, scenario) for block in blocks for scenario in scenarios]
         draw.shuffle(cells)
         for block, scenario in cells:
-            pairs = [(arm, replica) for arm in arms for replica in range(replicas)]
+            pairs = [(arm, replica) for arm in sorted(arms) for replica in range(replicas)]
             draw.shuffle(pairs)
             turns += [
                 Turn(len(turns) + k, number - warm_up, block, scenario, arm, replica, number * replicas + replica, number < warm_up)

@@ -42,3 +42,8 @@ def test_a_schedule_of_nothing_is_refused(wrong):
     given = {"arms": ARMS, "scenarios": SCENARIOS, "rounds": 1} | wrong
     with pytest.raises(ParameterError, match="a schedule needs"):
         schedule(given.pop("arms"), given.pop("scenarios"), seed=1, **given)
+
+
+def test_the_order_of_the_arms_is_no_part_of_it():
+    one, other = (schedule(arms, ["rr"], rounds=4, seed=7) for arms in (["a", "b"], ["b", "a"]))
+    assert one == other
