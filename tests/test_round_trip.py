@@ -36,7 +36,7 @@ def run(tmp_path_factory, labs):
     require("vxlan")
     out = tmp_path_factory.mktemp("round") / "run"
     arms = ("--arm", "vxlan=netns:vxlan", "--arm", "routed=netns:routed")
-    done = labkit("run", "02", "08", *arms, "--plan", "quick", "--out", out)
+    done = labkit("run", "02_overlay", "08", *arms, "--plan", "quick", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(labs.glob("labkit-netns-*")) == []
     return out, done
