@@ -16,6 +16,9 @@ With --rate, requests are due at fixed times, and the latency counts from when a
 to wait for the one before it is late, not left out (Tene, "How NOT to measure latency"; coordinated omission).
 `late` says how many were sent over a millisecond after they were due.
 
+Client and server each stay on one processor, the last that they may use: else one run differs from the next by where
+the scheduler has put them, which can be more than any network (netperf pins with -T for the same reason).
+
 It is written for the Python of any toolbox image (3.7 and later) and imports nothing of labkit.
 """
 
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import selectors
 import socket
 import statistics
@@ -52,6 +56,12 @@ def open_to(host: str, port: int) -> socket.socket:
     link = socket.create_connection((host, port), LIMIT_S)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return link
+
+
+def stay() -> None:
+    """Run on one processor from now on. Where that can't be set, run on as before."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 class Probe:
@@ -268,6 +278,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     """Do what was asked for; exit code 0 also where requests failed: that is a result."""
     options = arguments(argv)
+    stay()
     if options.pattern == "server":
         Answering(options.port).forever()
     own = overhead_ns(2000, options.size)
