@@ -55,16 +55,8 @@ def one_after_the_other(folder: Path) -> float:
     return time.perf_counter() - begun
 
 
-def live_arms(runs: int) -> None:
-    """Live arms on a fake API server, in a process of its own; it prints what it finds."""
-    sys.stdout.flush()
-    subprocess.run([str(BIN / "python"), "-m", "tests.kube.bench", str(runs)], check=True, cwd=ROOT)
-
-
-def paths(runs: int) -> None:
-    """Very many Services explained, in a process of its own; it prints what it finds."""
-    sys.stdout.flush()
-    subprocess.run([str(BIN / "python"), "-m", "tests.analysis.paths.bench", str(runs)], check=True, cwd=ROOT)
+#: Benches of a part, each in a process of its own; they print what they find.
+PARTS = ("tests.parse.bench", "tests.analysis.paths.bench", "tests.netns.bench", "tests.kube.bench")
 
 
 def main() -> None:
@@ -98,8 +90,9 @@ def main() -> None:
         sys.stdout.write(f"{'  labkit run takes of that':<58} {100 * median / serial:8.0f} %\n")
         findings = json.loads((folder / "run1" / "findings.json").read_text())
         sys.stdout.write(f"\n{len(findings)} findings in findings.json of the default arms\n")
-        live_arms(runs)
-        paths(runs)
+        for part in PARTS:
+            sys.stdout.flush()
+            subprocess.run([str(BIN / "python"), "-m", part, str(runs)], check=True, cwd=ROOT)
     finally:
         shutil.rmtree(folder)
 
