@@ -128,8 +128,8 @@ class Run:
         self.about["notebooks"] = [entry | _told(ended[entry["name"]]) for entry in self.about["notebooks"]]
         statuses = {outcome.status for outcome in ended.values()}
         executed = [self.executed(name) for name in ended]
-        latest = {_identity(entry): entry for entry in reversed(list(_outputs(executed, MIME)))}
-        findings = list(reversed(latest.values()))
+        # each where it was judged first, as it was judged last
+        findings = list({_identity(entry): entry for entry in _outputs(executed, MIME)}.values())
         _write(self.path / "findings.json", findings)
         _write(self.path / "decisions.json", list(_outputs(executed, DECISIONS)))
         open_questions = self._open_questions(findings)

@@ -41,6 +41,8 @@ class Arm:
     checksum: str
     colour: str
     tally: Mapping[str, int]
+    #: Topics of the claims that were judged on it.
+    topics: frozenset[str] = frozenset()
 
     @property
     def judged(self) -> int:
@@ -71,7 +73,8 @@ class ClaimRow:
 
 def arms_of(about: Mapping[str, Any], findings: Iterable[Finding]) -> list[Arm]:
     """The arms of a run, in its order."""
-    counts = Counter((f.arm, f.verdict) for f in findings)
+    judged = list(findings)
+    counts = Counter((f.arm, f.verdict) for f in judged)
     return [
         Arm(
             name=name,
@@ -82,6 +85,7 @@ def arms_of(about: Mapping[str, Any], findings: Iterable[Finding]) -> list[Arm]:
             checksum=arm.get("replies_sha256", ""),
             colour=ARMS[i % len(ARMS)],
             tally={verdict: counts[name, verdict] for verdict in VERDICTS},
+            topics=frozenset(f.topic for f in judged if f.arm == name),
         )
         for i, (name, arm) in enumerate(about["arms"].items())
     ]

@@ -151,17 +151,19 @@ def test_a_token_in_a_file_is_read_again(secure, tmp_path, live):
     assert version_of(arm) == 0
 
 
-def test_a_certificate_that_a_login_program_gives_stays_in_memory(secure, tmp_path, live):
+def test_a_certificate_that_a_login_program_gives_stays_in_memory(secure, tmp_path, live, monkeypatch):
     server, ca = secure
     pem = {
         key: (tmp_path / file).read_text()
         for key, file in (("clientCertificateData", "certificate.pem"), ("clientKeyData", "key.pem"))
     }
     path = kubeconfig(tmp_path, server, user={"exec": logs_in(tmp_path, {"token": TOKEN, **pem})}, ca=ca)
-    before = set(Path(tempfile.gettempdir()).iterdir())
+    files = tmp_path / "temporary"  # of this test alone: others write beside it
+    files.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(files))
     arm = live(kubeconfig=path)
     assert (version_of(arm), len(arm._access._files)) == (0, 3)
-    assert set(Path(tempfile.gettempdir()).iterdir()) == before
+    assert list(files.iterdir()) == []
 
 
 def test_a_login_program_that_fails_says_which(secure, tmp_path):
