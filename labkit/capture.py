@@ -4,9 +4,8 @@ A point is a device on a node or in a pod. The points of a way are found in the 
 interface and the end of its veth on the node (`iflink`), the bridge that this is a port of, the devices that
 the node's routes send other pods' packets to (a tunnel and the device that carries it), the device with the
 node's own address, and Cilium's `cilium_host`. Every capture ends by itself: tcpdump is bounded in seconds,
-packets and bytes of each packet, and so in bytes. It goes to the disk as the recording's blob, but is a reply
-before: while captures are made, memory holds some copies of `most_bytes` for each point, and what reads them
-lets the bytes go.
+packets and bytes of each packet, and so in bytes. It goes to the disk while it comes and stays there, from
+the tool to the frame: memory holds at most 1 MiB of it (`exec.output`), however long it is.
 """
 
 from __future__ import annotations

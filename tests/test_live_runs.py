@@ -213,7 +213,7 @@ class Renamed(Talks):
 
     def run(self, request):
         reply = super().run(request)
-        return replace(reply, stdout=reply.stdout.replace(b"app-frontend-", b"app-frontend-new-"))
+        return replace(reply, output=reply.stdout.replace(b"app-frontend-", b"app-frontend-new-"))
 
 
 def test_a_recording_of_other_pods_is_not_gone_on_with(tmp_path):

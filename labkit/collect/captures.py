@@ -8,13 +8,12 @@ says what must be found in them.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.capture import HEAD_START_S, require_whole
 from labkit.cluster import once
 from labkit.collect import node
-from labkit.collect.gather import Collector, read_one
+from labkit.collect.gather import Collector, read_one, read_reply
 from labkit.collect.kubernetes import node_targets, nodes, pod_targets, pods
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature
@@ -116,7 +115,7 @@ def _dissected(cluster: Cluster, of: tuple[tuple[str, str, int], ...]) -> pd.Dat
     found = [reply for reply, _ in _captures(cluster) if reply.id == wanted]
     if not found:
         raise MissingFeature(cluster.arm, f"reply {wanted} is none of its captures")
-    return read_one(found[0], lambda data: dissect.fields(data, n))
+    return read_reply(found[0], lambda one: dissect.fields(one.data, n))
 
 
 packets = Collector(_packets, CAPTURED)
@@ -176,15 +175,16 @@ def vxlan_ports(cluster: Cluster) -> tuple[int, ...]:
     return tuple(sorted({*VXLAN_PORTS, *map(int, own)}))
 
 
-def reader(cluster: Cluster) -> Callable[[bytes], pd.DataFrame]:
-    """What reads captures of this arm: frame PACKETS."""
-    return partial(pcap.packets, vxlan_ports=vxlan_ports(cluster))
+def reader(cluster: Cluster) -> Callable[[Reply], pd.DataFrame]:
+    """What reads captures of this arm, on the disk where they are long: frame PACKETS."""
+    ports = vxlan_ports(cluster)
+    return lambda reply: pcap.packets(reply.data, vxlan_ports=ports)
 
 
 def _tapped(
-    reply: Reply, where: Where, devices: pd.DataFrame, read: Callable[[bytes], pd.DataFrame]
+    reply: Reply, where: Where, devices: pd.DataFrame, read: Callable[[Reply], pd.DataFrame]
 ) -> pd.DataFrame:
-    frame = read_one(reply, read)
+    frame = read_reply(reply, read)
     if where["tap"] == "pod":
         frame["interface"], frame["device"] = POD_INTERFACE, "pod"
     else:
@@ -207,14 +207,14 @@ def _devices(cluster: Cluster) -> pd.DataFrame:
     return links.assign(device=kind.mask(links["interface_nic"] | links["master_nic"], "nic"))
 
 
-def _tap(reply: Reply, where: Where, read: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
-    frame = read_one(reply, lambda _: tcpdump.report(reply.stderr))
-    found = read_one(reply, read)
+def _tap(reply: Reply, where: Where, read: Callable[[Reply], pd.DataFrame]) -> pd.DataFrame:
+    frame = read_reply(reply, lambda one: tcpdump.report(one.stderr))
+    found = read_reply(reply, read)
     return frame.assign(
         **where,
         packets=len(found),
         problems=int(found["problem"].notna().sum()),
-        cut=pcap.is_cut(reply.stdout),
+        cut=pcap.is_cut(reply.data),
     )
 
 

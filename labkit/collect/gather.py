@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from labkit.exec.request import Reply
     from labkit.schema import Dtype
 
-__all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one", "stack"]
+__all__ = ["NODE", "POD", "Collector", "collects", "first_reply", "gather", "read_one", "read_reply", "stack"]
 
 P = ParamSpec("P")
 
@@ -54,7 +54,12 @@ def collects(schema: Schema, *first: Column) -> Callable[[Callable[P, pd.DataFra
 
 def read_one(reply: Reply, parse: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
     """One reply as a frame with a last column `reply`. A ParseError says which reply it was."""
-    frame = _parsed(reply, parse)
+    return read_reply(reply, lambda one: parse(one.stdout))
+
+
+def read_reply(reply: Reply, read: Callable[[Reply], pd.DataFrame]) -> pd.DataFrame:
+    """The same of what does not read stdout as a whole: captures, and reports on stderr."""
+    frame = _parsed(reply, read)
     frame["reply"] = _column([reply.id] * len(frame), "str")
     return frame
 
@@ -81,7 +86,7 @@ def stack(
     Beside each reply stands what is known of it, by column; what is no column of the schema is left out.
     Columns are made once for all replies: made for each reply, they would cost more than the parsing.
     """
-    frames = [_parsed(reply, parse) for reply, _ in replies]
+    frames = [_parsed(reply, lambda one: parse(one.stdout)) for reply, _ in replies]
     if not frames:
         return schema.empty()
     whole = concat(frames)
@@ -93,9 +98,9 @@ def stack(
     return whole[schema.names].sort_values(list(schema.key), kind="stable", ignore_index=True)
 
 
-def _parsed(reply: Reply, parse: Callable[[bytes], pd.DataFrame]) -> pd.DataFrame:
+def _parsed(reply: Reply, read: Callable[[Reply], pd.DataFrame]) -> pd.DataFrame:
     try:
-        return parse(reply.stdout)
+        return read(reply)
     except ParseError as error:
         error.add_note(f"reply {reply.id}: {reply.request.words[:200]} on {reply.request.subject}")
         raise

@@ -16,7 +16,7 @@ from labkit import capture
 from labkit.cluster import once
 from labkit.collect import captures
 from labkit.collect.captures import sorted_by
-from labkit.collect.gather import Collector, read_one
+from labkit.collect.gather import Collector, read_reply
 from labkit.collect.kubernetes import pod_targets, pods
 from labkit.collect.plan import Plan
 from labkit.errors import MissingFeature, ReplayMiss
@@ -120,13 +120,13 @@ def _wanted(cluster: Cluster) -> str:
 
 
 def _read(
-    point: Point, reply: Reply, burst: list[Reply], parse: Callable[[bytes], pd.DataFrame]
+    point: Point, reply: Reply, burst: list[Reply], parse: Callable[[Reply], pd.DataFrame]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The packets of one capture, and how it went."""
-    found = read_one(reply, parse).assign(**_place(point))
-    report = read_one(reply, lambda _: tcpdump.report(reply.stderr)).assign(
+    found = read_reply(reply, parse).assign(**_place(point))
+    report = read_reply(reply, lambda one: tcpdump.report(one.stderr)).assign(
         **_place(point) | {"pod": point.pod}, packets=len(found), problems=int(found["problem"].notna().sum()),
-        cut=pcap.is_cut(reply.stdout), covers=capture.covers(reply, burst),
+        cut=pcap.is_cut(reply.data), covers=capture.covers(reply, burst),
     )  # fmt: skip
     return found, report
 

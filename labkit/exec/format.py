@@ -11,21 +11,23 @@ may then be cut off in the middle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import RecordingError, RecordingFormatError
+from labkit.exec.output import IN_MEMORY, Stored, pieces, sha256
 from labkit.exec.request import Reply, Request, request_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from labkit.exec.output import Output
+
 __all__ = [
-    "FORMAT", "ORIGINS", "blob", "failures", "header", "index", "is_open", "line_of", "reply_of", "whole_length",
+    "FORMAT", "ORIGINS", "blob", "blob_name", "failures", "header", "index", "is_open", "line_of", "reply_of", "whole_length",
     "write_header",
 ]  # fmt: skip
 
@@ -140,15 +142,20 @@ def line_of(path: Path, reply: Reply) -> dict[str, Any]:
         "exit_code": reply.exit_code,
         "stderr": reply.stderr.decode("utf-8", errors="replace"),
     }
-    try:
-        text = reply.stdout.decode("utf-8")
-    except UnicodeDecodeError:
-        text = None
-    if text is not None and len(reply.stdout) <= BLOB_OVER:
-        return {**line, "stdout": text}
-    name = f"blobs/{reply.id}.bin"
-    (path / name).write_bytes(reply.stdout)
-    return {**line, "stdout_blob": name, "stdout_sha256": hashlib.sha256(reply.stdout).hexdigest()}
+    if isinstance(reply.output, bytes) and len(reply.output) <= BLOB_OVER:
+        try:
+            return {**line, "stdout": reply.output.decode("utf-8")}
+        except UnicodeDecodeError:
+            pass
+    name = blob_name(reply.id)
+    with (path / name).open("wb") as file:
+        file.writelines(pieces(reply.output))
+    return {**line, "stdout_blob": name, "stdout_sha256": sha256(reply.output)}
+
+
+def blob_name(reply_id: str) -> str:
+    """Where the output of a reply is, if it is not in its line."""
+    return f"blobs/{reply_id}.bin"
 
 
 def reply_of(path: Path, line: dict[str, Any], request: Request) -> Reply:
@@ -159,13 +166,13 @@ def reply_of(path: Path, line: dict[str, Any], request: Request) -> Reply:
         started_at=datetime.fromisoformat(line["started_at"]),
         duration_s=line["duration_s"],
         exit_code=line["exit_code"],
-        stdout=blob(path, line) if "stdout_blob" in line else line.get("stdout", "").encode(),
+        output=blob(path, line) if "stdout_blob" in line else line.get("stdout", "").encode(),
         stderr=line.get("stderr", "").encode(),
     )
 
 
-def blob(path: Path, line: dict[str, Any]) -> bytes:
-    """The bytes that a line keeps beside it."""
+def blob(path: Path, line: dict[str, Any]) -> Output:
+    """What a line keeps beside it: it stays there where it is long."""
     file = path / line["stdout_blob"]
     if path.resolve() not in file.resolve().parents:
         raise RecordingError(
@@ -173,8 +180,9 @@ def blob(path: Path, line: dict[str, Any]) -> bytes:
         )
     if not file.is_file():
         raise RecordingError(f"{file} is missing (reply {line['id']}); fetch the recording anew")
-    data: bytes = file.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
+    stored = Stored(file)
+    data = stored if len(stored) > IN_MEMORY else file.read_bytes()
+    found = sha256(data)
     if found != line.get("stdout_sha256"):
         raise RecordingError(
             f"{file}: SHA-256 is {found[:12]}…, the recording says {str(line.get('stdout_sha256'))[:12]}… (reply {line['id']}); it was altered"

@@ -30,6 +30,7 @@ from labkit.exec.live_targets import Targets
 from labkit.exec.request import Apply, Delete, Exec, Logs, Read, Reply
 
 if TYPE_CHECKING:
+    from labkit.exec.output import Output
     from labkit.exec.request import Request
 
 __all__ = ["Live"]
@@ -89,7 +90,8 @@ class Live:
             raise ConnectionLost(f"{self.about['name']} was closed before {request.words[:120]}", request)
         started, begun = datetime.now(UTC), time.perf_counter()
         code: int | None = 0
-        out, err = b"", b""
+        out: Output = b""
+        err = b""
         if isinstance(request, Exec):
             code, out, err = self._commands.run(request)
         elif isinstance(request, Read):

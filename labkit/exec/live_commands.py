@@ -41,10 +41,11 @@ if TYPE_CHECKING:
 
     from labkit.exec.live_api import Api
     from labkit.exec.live_exec import Container, Ended
+    from labkit.exec.output import Output
     from labkit.exec.request import Exec
 
     #: Exit code (None where the limit cut it off), stdout, stderr.
-    Outcome = tuple[int | None, bytes, bytes]
+    Outcome = tuple[int | None, Output, bytes]
 
 __all__ = ["Commands"]
 
@@ -193,7 +194,7 @@ def _outcome(request: Exec, ended: Ended, code: int | None) -> Outcome:
             return told, ended.stdout, ended.stderr + ended.refusal.encode() + b"\n"
         raise api_error(request, int(ended.status.get("code", 500)), ended.status)
     err = ended.stderr
-    if code and (own := RUNTIMES_OWN.search(err + ended.stdout)):
+    if code and (own := RUNTIMES_OWN.search(err + ended.short_stdout)):
         return _not_run(own.group().decode(errors="replace")) or code, b"", own.group() + b"\n"
     if code in NOT_RUN.values() and err.startswith(b"timeout: ") and request.argv[0] != "timeout":
         err = f"{request.argv[0]}: the image has no such command, or may not run it\n".encode()

@@ -107,7 +107,7 @@ def lacks_timeout(ended: Ended) -> bool:
     if not ended.exit_code:
         return False
     first = ended.stderr.partition(b"\n")[0]
-    printed = (ended.stderr + ended.stdout)[:2000].decode(
+    printed = (ended.stderr + ended.short_stdout)[:2000].decode(
         errors="replace"
     )  # by the runtime, in the command's place
     return bool("exec failed" in printed and NO_TIMEOUT.search(printed)) or (

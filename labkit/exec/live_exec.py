@@ -20,14 +20,17 @@ from labkit.errors import ConnectionLost, NoTarget
 from labkit.exec.live_api import PASSING, pauses, seconds, signed
 from labkit.exec.live_errors import api_error, cause, is_certificate, never_arrived, status_of
 from labkit.exec.live_socket import Refused, open_websocket
+from labkit.exec.output import kept, spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from tempfile import SpooledTemporaryFile
 
     from kubernetes.client import ApiClient
     from websocket import WebSocket
 
     from labkit.exec.live_api import Api
+    from labkit.exec.output import Output
     from labkit.exec.request import Request
 
 __all__ = ["Container", "Ended", "execute"]
@@ -53,7 +56,7 @@ class Container:
 class Ended:
     """How a command ended: `status` is the server's Status, empty where time ran out before it came."""
 
-    stdout: bytes
+    stdout: Output
     stderr: bytes
     status: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +69,11 @@ class Ended:
             if told.get("reason") == "ExitCode":
                 return int(told["message"])
         return None
+
+    @property
+    def short_stdout(self) -> bytes:
+        """stdout, if it may be a runtime's word in the place of the command's: none where it is a file."""
+        return self.stdout if isinstance(self.stdout, bytes) else b""
 
     @property
     def refusal(self) -> str:
@@ -93,7 +101,8 @@ def execute(
         socket = _open(api, where, argv, request, left)
         opened(socket)
         try:
-            ended = _read(socket, request, limit_s)
+            with spool() as stdout:
+                ended = _read(socket, request, limit_s, stdout)
         finally:
             socket.shutdown()
         pause = next(left, None) if any(word in ended.refusal for word in UNREACHED) else None
@@ -136,10 +145,11 @@ def _connected(client: ApiClient, where: Container, argv: Sequence[str]) -> WebS
     return open_websocket(client.configuration, *signed(client, "GET", path, query=query))
 
 
-def _read(socket: WebSocket, request: Request, limit_s: float) -> Ended:
+def _read(socket: WebSocket, request: Request, limit_s: float, stdout: SpooledTemporaryFile[bytes]) -> Ended:
     from websocket import ABNF, WebSocketException, WebSocketTimeoutException  # noqa: PLC0415
 
-    channels = {STDOUT: BytesIO(), STDERR: BytesIO(), ERROR: BytesIO()}
+    stderr, told = BytesIO(), BytesIO()
+    channels = {STDOUT: stdout, STDERR: stderr, ERROR: told}
     status: dict[str, Any] = {}
     why = ""
     end = time.monotonic() + limit_s
@@ -156,7 +166,7 @@ def _read(socket: WebSocket, request: Request, limit_s: float) -> Ended:
             why = "the server closed the connection"
         elif opcode in (ABNF.OPCODE_BINARY, ABNF.OPCODE_TEXT) and frame.data and frame.data[0] in channels:
             channels[frame.data[0]].write(memoryview(frame.data)[1:])
-            if frame.data[0] == ERROR and (status := status_of(channels[ERROR].getvalue())):
+            if frame.data[0] == ERROR and (status := status_of(told.getvalue())):
                 end = min(end, time.monotonic() + CLOSING_S)
     if why and not status:
         raise ConnectionLost(
@@ -164,4 +174,4 @@ def _read(socket: WebSocket, request: Request, limit_s: float) -> Ended:
             "its output may be cut, so it is not used. Ask again",
             request,
         )
-    return Ended(channels[STDOUT].getvalue(), channels[STDERR].getvalue(), status)
+    return Ended(kept(stdout), stderr.getvalue(), status)

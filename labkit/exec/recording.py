@@ -213,6 +213,7 @@ class Recorder:
                 line = on_disk.line_of(self._path, reply)
                 _append(self._file, line)
             except OSError as error:
+                (self._path / on_disk.blob_name(reply.id)).unlink(missing_ok=True)
                 raise RecordingError(f"cannot write to {self._path}: {error.strerror}") from None
             self._recording.lines[request.key] = line
         return on_disk.reply_of(self._path, line, request)

@@ -19,7 +19,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from labkit.exec.output import Stored, is_text
+
 if TYPE_CHECKING:
+    from labkit.exec.output import Output
     from labkit.exec.request import Reply
 
 __all__ = ["MARK", "Redaction"]
@@ -101,10 +104,18 @@ class Redaction:
 
     def reply(self, reply: Reply) -> Reply:
         """The reply without it; the same object where there was nothing to take out."""
-        stdout, stderr = self.bytes(reply.stdout), self.bytes(reply.stderr)
-        if (stdout, stderr) == (reply.stdout, reply.stderr):
+        output, stderr = self._output(reply), self.bytes(reply.stderr)
+        if output is reply.output and stderr is reply.stderr:
             return reply
-        return replace(reply, stdout=stdout, stderr=stderr)
+        return replace(reply, output=output, stderr=stderr)
+
+    def _output(self, reply: Reply) -> Output:
+        """A file of text is looked at as a whole, for what is taken out may be anywhere; any other stays where it is."""
+        if isinstance(reply.output, Stored) and not is_text(reply.output):
+            return reply.output
+        stdout = reply.stdout
+        clean = self.bytes(stdout)
+        return reply.output if clean is stdout else clean
 
     def bytes(self, data: bytes) -> bytes:
         """Output without it. Bytes that are no UTF-8 are returned as they are."""

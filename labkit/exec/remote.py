@@ -18,6 +18,7 @@ Only this user can open the socket: its folder is made with mode 0700.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import socketserver
@@ -32,12 +33,16 @@ from typing import TYPE_CHECKING, Any
 from labkit.errors import ConnectionLost, LabError
 from labkit.exec.executor import Listener
 from labkit.exec.failure import error_from, told
+from labkit.exec.output import PIECE, kept, pieces, spool
 from labkit.exec.request import Apply, Delete, Reply, request_from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+    from typing import BinaryIO
 
     from labkit.exec.executor import Executor
+    from labkit.exec.output import Output
     from labkit.exec.request import Request
 
 __all__ = ["Remote", "Server"]
@@ -69,7 +74,7 @@ class Remote:
         if isinstance(request, Apply | Delete):
             asked["manifest"] = request.manifest
         try:
-            head, body = self._call(asked)
+            head, stdout, stderr = self._call(asked)
         except (OSError, ValueError, EOFError) as error:
             raise ConnectionLost(
                 f"what serves this arm gave no answer to {request.words[:120]} ({error or 'it ended'}); "
@@ -90,8 +95,8 @@ class Remote:
             started_at=datetime.fromisoformat(head["started_at"]),
             duration_s=head["duration_s"],
             exit_code=head["exit_code"],
-            stdout=body[: head["stdout"]],
-            stderr=body[head["stdout"] :],
+            output=stdout,
+            stderr=stderr,
         )
 
     def wait(self, seconds: float) -> None:
@@ -106,17 +111,24 @@ class Remote:
     def close(self) -> None:
         """Nothing is held open: who serves the arm closes it."""
 
-    def _call(self, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _call(self, asked: dict[str, Any]) -> tuple[dict[str, Any], Output, bytes]:
         with socket(AF_UNIX, SOCK_STREAM) as there:
             there.connect(str(self._path))
             there.sendall(json.dumps(asked).encode() + b"\n")
             with there.makefile("rb") as answer:
                 head: dict[str, Any] = json.loads(answer.readline() or b"null") or _end()
-                length = head.get("stdout", 0) + head.get("stderr", 0)
-                body = answer.read(length)
-        if len(body) != length:
+                stdout = _received(answer, head.get("stdout", 0))
+                stderr = answer.read(head.get("stderr", 0))
+        if len(stderr) != head.get("stderr", 0):
             _end()
-        return head, body
+        return head, stdout, stderr
+
+
+def _received(answer: BinaryIO, length: int) -> Output:
+    with spool() as found:
+        while left := length - found.tell():
+            found.write(answer.read(min(left, PIECE)) or _end())
+        return kept(found)
 
 
 def _end() -> Any:  # noqa: ANN401
@@ -133,7 +145,8 @@ class Server(contextlib.AbstractContextManager["Server"]):
             def handle(self) -> None:
                 answer = _answer(executor, json.loads(self.rfile.readline()))
                 with contextlib.suppress(OSError):  # whoever asked has gone
-                    self.wfile.write(answer)
+                    for piece in answer:
+                        self.wfile.write(piece)
 
         class Listener(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -161,26 +174,30 @@ class Server(contextlib.AbstractContextManager["Server"]):
         self.path.unlink(missing_ok=True)
 
 
-def _answer(executor: Executor, asked: dict[str, Any]) -> bytes:
+def _answer(executor: Executor, asked: dict[str, Any]) -> Iterable[bytes]:
     if not asked:
-        return json.dumps(executor.about).encode() + b"\n"
+        return (_line(executor.about),)
     if "tell" in asked:
         if isinstance(executor, Listener):
             executor.tell(asked["tell"])
-        return b'{"told": true}\n'
+        return (_line({"told": True}),)
     request = request_from_json(asked["step"], asked["request"])
     if isinstance(request, Apply | Delete):
         request = replace(request, manifest=asked["manifest"])
     try:
         reply = executor.run(request)
     except LabError as error:
-        return json.dumps(told(error)).encode() + b"\n"
+        return (_line(told(error)),)
     head = {
         "id": reply.id,
         "started_at": reply.started_at.isoformat(),
         "duration_s": reply.duration_s,
         "exit_code": reply.exit_code,
-        "stdout": len(reply.stdout),
+        "stdout": len(reply.output),
         "stderr": len(reply.stderr),
     }
-    return json.dumps(head).encode() + b"\n" + reply.stdout + reply.stderr
+    return itertools.chain((_line(head),), pieces(reply.output), (reply.stderr,))
+
+
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps(said).encode() + b"\n"

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.errors import RecordingError
+from labkit.exec.output import pieces
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from mmap import mmap
+
+    from labkit.exec.output import Output
 
 __all__ = ["Apply", "Delete", "Exec", "Logs", "Read", "Reply", "Request", "request_from_json"]
 
@@ -162,15 +166,28 @@ def request_from_json(step: str, data: dict[str, Any]) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a request. `exit_code` is None where the time limit cut it off."""
+    """The answer to a request. `exit_code` is None where the time limit cut it off.
+
+    `output` is a file where stdout is long: `stdout` reads it whole, `data` as far as it is looked at.
+    """
 
     id: str
     request: Request
     started_at: datetime
     duration_s: float
     exit_code: int | None
-    stdout: bytes
+    output: Output
     stderr: bytes = b""
+
+    @property
+    def stdout(self) -> bytes:
+        """stdout in memory. Raises RecordingError where its file is not there any more."""
+        return b"".join(pieces(self.output))
+
+    @property
+    def data(self) -> bytes | mmap:
+        """stdout to be read by its parts, as captures are. Raises RecordingError as `stdout` does."""
+        return self.output if isinstance(self.output, bytes) else self.output.mapped()
 
     @property
     def text(self) -> str:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import ProvisionError
 from labkit.exec.netns import PATH
+from labkit.exec.output import PIECE, kept, spool
 from labkit.netns.machines import Done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
+    from tempfile import SpooledTemporaryFile
 
     from labkit.netns.namespaces import Namespace
     from labkit.netns.roots import Root
@@ -34,6 +41,8 @@ ENVIRONMENT = {
 FIRST = 'mount --all --fstab "$1"; echo ready; log=$3; top=$2; shift 3; exec chroot "$top" "$@" >>"$log" 2>&1'
 #: How long what was killed may hold the pipes of a command open before they are given up.
 PATIENCE_S = 1.0
+#: How often is looked whether a command's output was given up.
+LOOK_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +106,70 @@ def run(container: Container, argv: Sequence[str], *, stdin: bytes, limit_s: flo
         "--",
         *argv,
     ]
-    process = subprocess.Popen(  # noqa: S603  (an argv list, as it was asked)
-        enter,
-        env=dict(container.environment),
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    with process:
+    reading, writing = os.pipe()
+    try:
+        process = subprocess.Popen(  # noqa: S603  (an argv list, as it was asked)
+            enter,
+            env=dict(container.environment),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    given_up = threading.Event()
+    with spool() as out, ThreadPoolExecutor(1) as pool, process:
+        written = pool.submit(_write, reading, out, given_up)
         try:
-            out, err = process.communicate(stdin or None, timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            return Done(None, *_cut_off(process))
-    return Done(process.returncode, out, err)
+            code, err = _ended(process, written, stdin, limit_s)
+        finally:
+            given_up.set()
+            wait([written])
+        return Done(code, kept(out), err)
 
 
-def _cut_off(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Kill a command's session; what it had printed until then."""
+def _write(reading: int, out: SpooledTemporaryFile[bytes], given_up: threading.Event) -> None:
+    """Write down what a command prints, until none holds its stdout any more or it is given up."""
+    ready = select.poll()
+    ready.register(reading, select.POLLIN)
+    try:
+        while not given_up.is_set():
+            if ready.poll(LOOK_MS):
+                if not (piece := os.read(reading, PIECE)):
+                    return
+                out.write(piece)
+    finally:
+        os.close(reading)
+
+
+def _ended(
+    process: subprocess.Popen[bytes], written: Future[None], stdin: bytes, limit_s: float
+) -> tuple[int | None, bytes]:
+    """The exit code of a command whose output is written, and its stderr."""
+    end = time.monotonic() + limit_s
+    try:
+        _, err = process.communicate(stdin or None, timeout=limit_s)
+        written.result(max(0.0, end - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        return None, _cut_off(process, written)
+    return process.returncode, err
+
+
+def _cut_off(process: subprocess.Popen[bytes], written: Future[None]) -> bytes:
+    """Kill a command's session; what it had printed on stderr until then."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    end = time.monotonic() + PATIENCE_S
     try:
-        return process.communicate(timeout=PATIENCE_S)
+        _, err = process.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired as held:  # by what left the session
-        return held.output or b"", held.stderr or b""
+        err = held.stderr or b""
+    wait([written], max(0.0, end - time.monotonic()))
+    return err
 
 
 def stop(container: Container) -> None:

@@ -34,6 +34,7 @@ from labkit.netns.topology import TOPOLOGIES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from labkit.exec.output import Output
     from labkit.exec.request import Request
     from labkit.netns.control import ControlPlane
     from labkit.netns.machines import Machines
@@ -171,13 +172,13 @@ class LabExecutor:
         code, out, err = self._answer(request)
         return Reply(f"n{number:05d}", request, at, round(time.monotonic() - began, 6), code, out, err)
 
-    def _answer(self, request: Request) -> tuple[int | None, bytes, bytes]:
+    def _answer(self, request: Request) -> tuple[int | None, Output, bytes]:
         if isinstance(request, Exec):
             try:
                 done = self._machines.run(request.target, request.argv)
             except KeyError:
                 raise _no_target(request, request.target) from None
-            return done.exit_code, done.stdout, done.stderr
+            return done.exit_code, done.output, done.stderr
         if isinstance(request, Logs):
             try:
                 return 0, self._machines.logs(request.target, request.tail), b""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from labkit.exec.output import pieces
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from labkit.exec.output import Output
     from labkit.netns.topology import Topology
 
 __all__ = ["Dataplane", "Done", "Machines"]
@@ -15,11 +18,16 @@ __all__ = ["Dataplane", "Done", "Machines"]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended. `exit_code` is None where its time limit cut it off."""
+    """How a command ended. `exit_code` is None where its time limit cut it off, `output` a file where stdout is long."""
 
     exit_code: int | None
-    stdout: bytes
+    output: Output
     stderr: bytes
+
+    @property
+    def stdout(self) -> bytes:
+        """stdout in memory."""
+        return b"".join(pieces(self.output))
 
 
 class Machines(Protocol):

@@ -6,6 +6,7 @@ orders, microseconds and nanoseconds) and pcapng, which `capture_ng` reads.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,14 +16,13 @@ from labkit.parse.packet_records import LANE, WINDOW, Stride, spotted, walked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from mmap import mmap
 
     from labkit.parse.packet_records import Bools, Ints, Octets
 
-    Data = bytes | mmap
+__all__ = ["LONGEST", "TOOL", "Data", "Records", "batches", "is_whole", "records", "release"]
 
-__all__ = ["LONGEST", "TOOL", "Records", "batches", "is_whole", "records"]
-
+#: A file in memory, or mapped.
+Data = bytes | mmap.mmap
 TOOL = "tcpdump"
 SECTION = b"\x0a\x0d\x0d\x0a"
 #: First four bytes of a pcap file: byte order, and how many of the fraction's units make a microsecond.
@@ -96,7 +96,21 @@ def records(data: Data) -> Records:
 
 def is_whole(data: Data) -> bool:
     """Whether the file ends at the end of a packet. Raises what `batches` raises."""
-    return not any(part.cut for part in batches(data))
+    cut = False
+    for part in batches(data):
+        cut |= part.cut
+        release(data, part)
+    return not cut
+
+
+def release(data: Data, batch: Records) -> None:
+    """Let the system take back the pages of packets that were read, of a file that is mapped."""
+    if isinstance(data, bytes) or not len(batch):
+        return
+    ends = batch.start[0], batch.start[-1] + batch.captured[-1]
+    first, after = (int(at) // mmap.PAGESIZE * mmap.PAGESIZE for at in ends)
+    if after > first:
+        data.madvise(mmap.MADV_DONTNEED, first, after - first)
 
 
 def _pcap(data: Data) -> Iterator[Records]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scapy.fields import AnyField
     from scapy.packet import Packet
 
+    from labkit.parse.capture_file import Data
+
 __all__ = ["FIELDS", "fields", "packet"]
 
 SHOWN = 16  # bytes of a field that has no words of its own
@@ -34,7 +36,7 @@ FIELDS = Schema("packet_fields", "The fields of one packet.", key=("depth", "pos
 ))  # fmt: skip
 
 
-def packet(data: bytes, n: int) -> Packet:
+def packet(data: Data, n: int) -> Packet:
     """Packet `n` of a capture file, dissected. Raises ParseError where the file has no such packet."""
     from scapy.contrib import geneve  # noqa: F401, PLC0415  (importing a layer is what makes scapy know it)
     from scapy.layers import dns, inet, inet6, l2, vxlan  # noqa: F401, PLC0415
@@ -52,7 +54,7 @@ def packet(data: bytes, n: int) -> Packet:
     return first[link](raw)
 
 
-def _record(data: bytes, n: int) -> tuple[int, bytes]:
+def _record(data: Data, n: int) -> tuple[int, bytes]:
     """Link type and bytes of packet `n`."""
     seen = 0
     for batch in batches(data):
@@ -63,7 +65,7 @@ def _record(data: bytes, n: int) -> tuple[int, bytes]:
     raise ParseError(TOOL, f"no packet {n} in a capture of {seen}")
 
 
-def fields(data: bytes, n: int) -> pd.DataFrame:
+def fields(data: Data, n: int) -> pd.DataFrame:
     """Every field of packet `n` of a capture file: frame FIELDS."""
     return FIELDS.frame(
         {

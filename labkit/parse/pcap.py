@@ -14,7 +14,7 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.parse.capture_file import batches, is_whole
+from labkit.parse.capture_file import batches, is_whole, release
 from labkit.parse.packet_links import DIRECTIONS, LINKS, Links
 from labkit.parse.packet_payload import dns_names, payload_marks
 from labkit.parse.packet_stack import PROTOCOLS, stacks
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from labkit.parse.capture_file import Records
+    from labkit.parse.capture_file import Data, Records
     from labkit.parse.packet_view import Level
 
 __all__ = ["PACKETS", "PACKET_FIELDS", "PLAIN", "is_cut", "packets", "plain"]
@@ -97,8 +97,8 @@ COLLECTED = {
 }  # fmt: skip
 
 
-def packets(data: bytes | Path, *, vxlan_ports: Sequence[int] = VXLAN_PORTS) -> pd.DataFrame:
-    """Every packet of a pcap or pcapng file, given as bytes or by its path: frame PACKETS.
+def packets(data: Data | Path, *, vxlan_ports: Sequence[int] = VXLAN_PORTS) -> pd.DataFrame:
+    """Every packet of a pcap or pcapng file, given as bytes, mapped, or by its path: frame PACKETS.
 
     `vxlan_ports` are the UDP ports that VXLAN is looked for on. A file that was cut off in a packet gives the
     packets before it; `is_cut` tells. Raises ParseError where the bytes are no capture file, none at all, or
@@ -112,14 +112,13 @@ def packets(data: bytes | Path, *, vxlan_ports: Sequence[int] = VXLAN_PORTS) -> 
     return _read(data, vxlan_ports)
 
 
-def _read(data: bytes | mmap.mmap, vxlan_ports: Sequence[int]) -> pd.DataFrame:
+def _read(data: Data, vxlan_ports: Sequence[int]) -> pd.DataFrame:
     texts = {name: Texts() for name in dict.fromkeys(COLLECTED.values())}
     table = _Table(len(data))
     for batch, columns in _decoded(data, texts, vxlan_ports):
         if len(batch):
             table.add(batch, columns)
-            if isinstance(data, mmap.mmap):
-                _release(data, batch)
+            release(data, batch)
     return table.frame(texts)
 
 
@@ -128,20 +127,13 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({column.name: column.dtype for column in PLAIN})
 
 
-def is_cut(data: bytes) -> bool:
+def is_cut(data: Data) -> bool:
     """Whether the file ends inside a packet: the tool was killed, or the transfer broke off."""
     return not is_whole(data)
 
 
-def _release(mapped: mmap.mmap, batch: Records) -> None:
-    """Let the system take back the pages of packets that were read."""
-    first, last = (int(at) // mmap.PAGESIZE * mmap.PAGESIZE for at in batch.start[[0, -1]])
-    if last > first:
-        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
-
-
 def _decoded(
-    data: bytes | mmap.mmap, texts: dict[str, Texts], vxlan_ports: Sequence[int]
+    data: Data, texts: dict[str, Texts], vxlan_ports: Sequence[int]
 ) -> Iterator[tuple[Records, dict[str, Any]]]:
     """Batch by batch: the packets, and those columns that any of them has."""
     found = batches(data)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabError
+from labkit.exec.output import is_text, pieces, sha256
 from labkit.source import connect, is_live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from labkit.exec.output import Output
     from labkit.exec.recording import Recording
     from labkit.exec.request import Reply
     from labkit.findings import Finding
@@ -70,7 +71,7 @@ class Library:
             return Evidence(reply_id, arm, problem=str(error))
         if reply is None:
             return Evidence(reply_id, arm, problem="the recording holds no such reply")
-        return Evidence(reply_id, arm, reply, excerpt(reply.stdout), excerpt(reply.stderr))
+        return Evidence(reply_id, arm, reply, excerpt(reply.output), excerpt(reply.stderr))
 
     def _recording(self, source: str) -> Recording | str:
         """The recording behind a source, or why there is none."""
@@ -89,14 +90,11 @@ def _recording(source: str) -> Recording | str:
     return recording or f"{source} is no recording, so what it answered is not kept here"
 
 
-def excerpt(data: bytes) -> Excerpt:
+def excerpt(data: Output) -> Excerpt:
     """The first lines of an output; of a binary one its size and checksum."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = "\0"
+    text = b"".join(pieces(data)).decode() if is_text(data) else "\0"
     if "\0" in text:
-        return Excerpt("", f"binary, {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()[:16]}…")
+        return Excerpt("", f"binary, {len(data):,} bytes, SHA-256 {sha256(data)[:16]}…")
     lines = text.splitlines()
     shown = "\n".join(lines[:LINES])[:CHARACTERS]
     if len(shown) >= len(text.rstrip("\n")):

@@ -28,7 +28,7 @@ class DualStack:
             return reply
         listed = json.loads(reply.stdout)
         more = [one for item in listed["items"] for one in change(item) or ()]
-        return replace(reply, stdout=json.dumps({**listed, "items": [*listed["items"], *more]}).encode())
+        return replace(reply, output=json.dumps({**listed, "items": [*listed["items"], *more]}).encode())
 
 
 def six(address):

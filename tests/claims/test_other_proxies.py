@@ -25,7 +25,7 @@ class WithoutRules:
         reply = self.inner.run(request)
         if request.words.startswith("iptables-save"):
             kept = [line for line in reply.text.splitlines(keepends=True) if "KUBE-" not in line]
-            return replace(reply, stdout="".join(kept).encode())
+            return replace(reply, output="".join(kept).encode())
         return reply
 
 

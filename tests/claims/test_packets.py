@@ -66,7 +66,7 @@ class Captures:
 
     def run(self, request):
         reply = self.executor.run(request)
-        return replace(reply, stdout=self.made(reply.stdout)) if "tcpdump" in request.words else reply
+        return replace(reply, output=self.made(reply.stdout)) if "tcpdump" in request.words else reply
 
     def wait(self, seconds):
         self.executor.wait(seconds)

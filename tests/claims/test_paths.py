@@ -38,7 +38,7 @@ class Altered:
             assert self.old in reply.stdout
             return Reply(
                 **{f: getattr(reply, f) for f in reply.__slots__}
-                | {"stdout": reply.stdout.replace(self.old, self.new)}
+                | {"output": reply.stdout.replace(self.old, self.new)}
             )
         return reply
 

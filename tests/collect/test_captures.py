@@ -99,7 +99,7 @@ def test_a_card_behind_the_card_is_a_card(routed):
     entries = json.loads(links.stdout)
     other = next(entry for entry in entries if entry["ifname"] == "vethb3a97e2c")
     other["master"] = "eth0"
-    changes = {"stdout": json.dumps(entries).encode()}
+    changes = {"output": json.dumps(entries).encode()}
     frame = captures.packets(altered(routed, changes, "ip -j -d -s link"))
     assert set(frame.loc[frame["interface"] == "vethb3a97e2c", "device"]) == {"nic"}
 
@@ -107,11 +107,11 @@ def test_a_card_behind_the_card_is_a_card(routed):
 def test_vxlan_is_found_on_the_port_of_the_arms_own_device(vxlan):
     """Docker, OpenStack and others may send it to ports that nothing else would tell."""
     (links,) = recorded("overlay-vxlan", "ip -j -d -s link show", subject="node/vxlan-node-0")
-    other = {"stdout": links.stdout.replace(b'"port":8472', b'"port":9999')}
-    assert other["stdout"] != links.stdout
+    other = {"output": links.stdout.replace(b'"port":8472', b'"port":9999')}
+    assert other["output"] != links.stdout
     frame = VXLAN(vni=7, flags="Instance") / FRAME / POD / SYN
     sent = {
-        "stdout": pcap(
+        "output": pcap(
             [bytes(FRAME / OUT / UDP(sport=50000, dport=port) / frame) for port in (9999, 8472, 9998)]
         )
     }
@@ -133,8 +133,8 @@ def altered(cluster, changes, command="tcpdump"):
 @pytest.mark.parametrize(("changes", "error"), [
     ({"exit_code": 1}, CommandError),
     ({"exit_code": None}, TimeLimit),
-    ({"stdout": b""}, ParseError),
-    ({"stdout": b"sh: tcpdump: not found"}, ParseError),
+    ({"output": b""}, ParseError),
+    ({"output": b"sh: tcpdump: not found"}, ParseError),
 ])  # fmt: skip
 def test_a_capture_that_failed_is_not_a_capture_of_nothing(routed, changes, error):
     with pytest.raises(error):
@@ -144,6 +144,6 @@ def test_a_capture_that_failed_is_not_a_capture_of_nothing(routed, changes, erro
 def test_a_capture_that_was_cut_off_keeps_its_packets(routed):
     whole = captures.packets(routed)
     (one,) = recorded("overlay-routed", "timeout", step="capture", subject="node/routed-node-0")
-    cut = altered(routed, {"stdout": one.stdout[:-10]})
+    cut = altered(routed, {"output": one.stdout[:-10]})
     assert captures.taps(cut)["cut"].all()
     assert len(captures.packets(cut)) == 4 * (whole["reply"].eq(one.id).sum() - 1)

@@ -32,7 +32,7 @@ class WithKubelet:
             raise ApiError("the server said no", request, status=self.status)
         like = self.inner.run(Read(step="baseline", path="/api/v1/nodes"))
         later = request.sample or request.step == "services-1000"
-        return replace(like, request=request, stdout=LATER if later else CASE, id="r00000")
+        return replace(like, request=request, output=LATER if later else CASE, id="r00000")
 
 
 def with_kubelet(**options):

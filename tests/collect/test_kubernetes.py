@@ -20,7 +20,7 @@ class Otherwise:
     def run(self, request):
         reply = self.inner.run(request)
         listed = json.loads(reply.stdout)
-        return replace(reply, stdout=json.dumps({**listed, "items": self.change(listed["items"])}).encode())
+        return replace(reply, output=json.dumps({**listed, "items": self.change(listed["items"])}).encode())
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", "cilium"])

@@ -23,7 +23,7 @@ class Planned:
     def run(self, request):
         if self.cidrs and getattr(request, "path", "") == limits.CIDRS:
             like = self.inner.run(Read(step="baseline", path="/api/v1/services"))
-            return replace(like, request=request, stdout=self.cidrs)
+            return replace(like, request=request, output=self.cidrs)
         return self.inner.run(request)
 
 

@@ -140,15 +140,15 @@ def by_kubectl(kubectl: str, path: str, pod: str, argv: Sequence[str]) -> None:
 
 
 def stream() -> tuple[float, float]:
-    """Megabytes a second of one binary stream, and the bytes of memory that each of its bytes took at most."""
+    """Megabytes a second of one binary stream, and the bytes of memory it took more than one of 1 MiB did."""
     code = (
         "import re, sys, time; from labkit.exec import Exec; from labkit.exec.live import Live\n"
         "live = Live('fake', kubeconfig=sys.argv[1])\n"
         "ask = lambda mb: live.run(Exec(step='s', target='node/node-0', argv=('stream', str(mb))))\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "ask(1); before = peak()\n"
-        "begun = time.perf_counter(); size = len(ask(int(sys.argv[2])).stdout); took = time.perf_counter() - begun\n"
-        "print(size / took / 1e6, (peak() - before) / size); live.close()\n"
+        "begun = time.perf_counter(); size = len(ask(int(sys.argv[2])).output); took = time.perf_counter() - begun\n"
+        "print(size / took / 1e6, peak() - before); live.close()\n"
     )
     with served(1, 0.0) as path:
         command = [sys.executable, "-c", code, path, str(STREAM_MB)]
@@ -177,7 +177,7 @@ def live_arms(runs: int) -> None:
         say(f"{f'  state of {nodes} nodes, one after the other ({how})':<58} {took:8.2f} s\n")
     speed, memory = stream()
     say(f"{f'  a binary stream of {STREAM_MB} MiB, no latency':<58} {speed:8.0f} MB/s\n")
-    say(f"{'  memory for it, at most':<58} {memory:8.2f} times its size\n")
+    say(f"{'  memory for it, more than for one of 1 MiB':<58} {memory / (1 << 20):8.1f} MiB\n")
 
 
 if __name__ == "__main__":

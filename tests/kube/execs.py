@@ -54,12 +54,13 @@ class Faulty:
 
     def __init__(self, kube, socket, fault, target):
         self._kube, self._socket, self._fault, self._target = kube, socket, fault, target
-        self.cut = False
+        self.cut, self._sent = False, 0
 
     def send(self, channel, data):
         """Raises OSError where nobody hears it any more."""
         payload = bytes([channel]) + data
-        if self._fault.cut_frame:
+        self._sent += len(data)
+        if self._fault.cut_frame and self._sent > self._fault.cut_after:
             self._socket.raw(frame(payload)[: 2 + len(payload) // 2])
             self._hang_up()
         if self._fault.replaced:

@@ -14,7 +14,8 @@ class Fault:
     `status` (with `headers`, `message`) answers so instead; `drop` closes the socket without an answer; `half` sends half
     of the body and closes; `stall_s` waits before the answer.
 
-    Of an exec, which has been upgraded and runs: `cut_frame` closes in the middle of a frame of its output,
+    Of an exec, which has been upgraded and runs: `cut_frame` closes in the middle of a frame of its output, that
+    which passes `cut_after` bytes,
     `fragments` sends a message as many frames with pings between them, `reset` resets the connection after the
     exit code, as API servers did before 1.36 for whoever read slowly,
     `no_status` closes in order but never tells the exit code, `drip` sends byte by byte, `replaced` ends the
@@ -30,6 +31,7 @@ class Fault:
     half: bool = False
     stall_s: float = 0.0
     cut_frame: bool = False
+    cut_after: int = 0
     fragments: bool = False
     reset: bool = False
     no_status: bool = False
