@@ -114,7 +114,7 @@ class Altered:
 
     def run(self, request):
         reply = self.inner.run(request)
-        return replace(reply, stdout=self.alter(reply.stdout)) if self.words in request.words else reply
+        return replace(reply, output=self.alter(reply.stdout)) if self.words in request.words else reply
 
 
 def of_one_node(answer):
