@@ -21,10 +21,14 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labkit.errors import SourceError
+
 __all__ = ["Lab", "Process", "make", "remove", "running", "sweep"]
 
 PREFIX = "labkit-netns-"
 FILES = ("lab.json", "lab.json.new", "socket", "log")
+#: The longest name that a Unix socket can have: unix(7).
+SOCKET_BYTES = 107
 GONE_S = 5.0
 #: A folder without word in it that is older than this was left.
 YOUNG_S = 60.0
@@ -76,8 +80,16 @@ class Lab:
 
 
 def make() -> Path:
-    """A new folder with the place of its state."""
+    """A new folder with the place of its state.
+
+    Raises SourceError where the temporary folder's name leaves no room for that of a socket.
+    """
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    if len(os.fsencode(folder / "socket")) > SOCKET_BYTES:
+        folder.rmdir()
+        raise SourceError(
+            f"{folder.parent} is too long a name for a folder with a socket in it; set TMPDIR to a shorter one"
+        )
     (folder / "state").mkdir()
     return folder
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -192,3 +193,12 @@ def test_without_the_rights_it_says_what_is_missing(less, lacks, tmp_path):
         assert lacks in told.stderr
     assert (told.returncode == 0) == (not lacks)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_with_too_long_a_name_is_named(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(SourceError, match="set TMPDIR to a shorter one"):
+        lab_folder.make()
+    assert list(long.iterdir()) == []

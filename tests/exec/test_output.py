@@ -102,10 +102,9 @@ class Says(Parrot):
 
 
 @pytest.fixture
-def on_disk(tmp_path, monkeypatch):
-    """A folder of its own for what is spooled."""
-    folder = tmp_path / "spooled"
-    folder.mkdir()
+def on_disk(tmp_path_factory, monkeypatch):
+    """A folder of its own for what is spooled, with a name that leaves room for a lab's socket in it."""
+    folder = tmp_path_factory.mktemp("s")
     monkeypatch.setenv("TMPDIR", str(folder))
     return folder
 
