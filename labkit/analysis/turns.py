@@ -201,7 +201,9 @@ def cost(busy: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     names = ["arm", *SCENARIO, "pair", "round", "replica", "repetition", "started_at", "measure", "value"]
     frame = frame[[*names, "busy_cores", "softirq_pct", "reply"]]
     # in an order that is the same whichever arms were measured beside: intervals are drawn from it
-    return frame.sort_values(["arm", *SCENARIO, "pair", "round", "replica"], kind="stable", ignore_index=True)
+    arms = frame["arm"].map({arm: n for n, arm in enumerate(dict.fromkeys(trials["arm"]))})
+    order = ["first", *SCENARIO, "pair", "round", "replica"]
+    return frame.assign(first=arms).sort_values(order, ignore_index=True).drop(columns="first")
 
 
 def cost_contrasts(costs: pd.DataFrame, *, reference: str = "", margin: float = MARGIN) -> pd.DataFrame:

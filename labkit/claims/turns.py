@@ -57,9 +57,9 @@ def outcome(mine: Cluster, other: Cluster, primary: Primary) -> Outcome:
     trials = concat(_of(results.trials(arm), arm, primary) for arm in (other, mine))
     if primary.cost:
         times = concat(results.cpu_times(arm).assign(arm=arm.arm) for arm in (other, mine))
-        table = turns.cost_contrasts(turns.cost(cpu.busy(times), trials))
+        table = turns.cost_contrasts(turns.cost(cpu.busy(times), trials), reference=other.arm)
     else:
-        table = turns.contrasts(trials)
+        table = turns.contrasts(trials, reference=other.arm)
     counted = trials[~trials["warm_up"].astype(bool)]
     evidence = ("versus:" + counted["reply"]).where(counted["arm"] == other.arm, counted["reply"])
     if table.empty:

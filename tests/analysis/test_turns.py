@@ -103,6 +103,22 @@ def test_cost_is_cpu_time_for_what_was_moved(different):
     assert set(turns.cost_contrasts(costs)["reference"]) == {"first"}
 
 
+def test_the_first_arm_is_the_reference_whatever_it_is_called():
+    """Of cost too, and in claims: arms are not sorted by their names."""
+    clusters, trials = measured(
+        zebra=MadeUp(noise=0.02, seed=1), ant=MadeUp(latency_us=80, noise=0.02, seed=2)
+    )
+    times = concat(results.cpu_times(c).assign(arm=name) for name, c in clusters.items())
+    assert set(turns.contrasts(trials)["reference"]) == {"zebra"}
+    costs = turns.cost(cpu.busy(times), trials)
+    assert set(turns.cost_contrasts(costs)["reference"]) == {"zebra"}
+    dearer = costs.assign(value=costs["value"].where(costs["arm"] == "zebra", costs["value"] * 2))
+    assert (turns.cost_contrasts(dearer)["ratio"] > 1.5).all()
+    found = {f.claim: f for f in judge(clusters.values(), CLAIMS).findings}
+    assert found["less-cpu"].about == "ant vs zebra"
+    assert found["lower-latency"].numbers["ratio"] == pytest.approx(0.8, rel=0.05)
+
+
 def streams(**rates):
     rows = [
         ("a", "a", pattern, "other-node", by, False, 1e9 * rate * (1 + 0.001 * k))
