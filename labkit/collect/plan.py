@@ -46,7 +46,7 @@ IPERF_MODES = {
     "udp": ("-u", "-b", "500M", "-l", "1200"),
 }
 HTTP_MODES = ("new-connection", "keep-alive")
-MOST_SERVICES, MOST_POLICIES = 100_000, 10_000
+MOST_SERVICES, MOST_POLICIES, MOST_ENDPOINTS = 100_000, 10_000, 999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,8 @@ class Plan:
     services: tuple[int, ...] = (100, 1000)
     #: Numbers of policies that select the backends, each a step `policies-<number>`, upwards.
     policies: tuple[int, ...] = ()
+    #: Numbers of pods behind one Service, each a step `endpoints-<number>`, upwards.
+    endpoints: tuple[int, ...] = ()
     #: How often one Service or policy more is applied and deleted in each of these steps, to time its effect.
     rounds: int = 0
     #: Seconds that captures and monitors listen, and packets after which a capture on `any` ends; 0 is no bound.
@@ -95,6 +97,7 @@ class Plan:
         for what, counts, most in (
             ("Services", self.services, MOST_SERVICES),
             ("policies", self.policies, MOST_POLICIES),
+            ("endpoints", self.endpoints, MOST_ENDPOINTS),
         ):
             if list(counts) != sorted(set(counts)) or not all(0 < n <= most for n in counts):
                 raise ParameterError(f"numbers of {what} must grow and be at most {most:,}, not {counts}")
@@ -135,7 +138,14 @@ class Plan:
 
 
 #: What a comparison is made with: the plan of the recordings, and every step waited for.
-FULL = Plan(services=(1, 100, 1000), policies=(1, 10, 100), rounds=6, most_packets=20_000, waits=True)
+FULL = Plan(
+    services=(1, 100, 1000),
+    policies=(1, 10, 100),
+    endpoints=(2, 20, 80),
+    rounds=6,
+    most_packets=20_000,
+    waits=True,
+)
 #: What shows in two minutes that everything works. It costs precision: an interval of 3 repetitions goes from
 #: the smallest to the largest and holds the true median 3 times of 4, a run of one second has TCP's slow start
 #: in it, and 100 Services are too few to slow anything. So most contrasts come out as `unknown`.
@@ -150,6 +160,7 @@ QUICK = Plan(
     timings=50,
     services=(10, 100),
     policies=(1, 20),
+    endpoints=(2, 20),
     rounds=3,
     listen_s=5,
     most_packets=20_000,

@@ -27,6 +27,7 @@ __all__ = [
     "measure",
     "one_more",
     "policies",
+    "scale_endpoints",
     "scale_policies",
     "scale_services",
     "sticky_service",
@@ -122,6 +123,19 @@ def scale_services(namespace: str, count: int) -> tuple[Object, ...]:
     """So many Services on the backends: `scale-00000` and on."""
     (one,) = _in(_read("scale-service"), namespace)
     return tuple(_numbered(one, f"{number:05d}") for number in range(count))
+
+
+def scale_endpoints(namespace: str, references: Mapping[str, str], count: int) -> tuple[Object, ...]:
+    """A Service with so many pods behind it, which all answer: `scale-endpoints-<number>`."""
+    servers, service = (_numbered(one, str(count)) for one in _in(_read("scale-endpoints"), namespace))
+    label = {"app": servers["metadata"]["name"]}  # those of another number may be ending still
+    servers["spec"] |= {"replicas": count, "selector": {"matchLabels": label}}
+    servers["spec"]["template"]["metadata"]["labels"] |= label
+    servers["spec"]["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] = (
+        label
+    )
+    service["spec"]["selector"] = label
+    return (*_with_images([servers], references), service)
 
 
 def scale_policies(namespace: str, count: int) -> tuple[Object, ...]:

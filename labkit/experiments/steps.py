@@ -13,6 +13,7 @@ from labkit.experiments.manifests import (
     key,
     measure,
     policies,
+    scale_endpoints,
     scale_policies,
     scale_services,
     sticky_service,
@@ -20,7 +21,7 @@ from labkit.experiments.manifests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from labkit.experiments.manifests import Object
 
@@ -38,9 +39,18 @@ POLICY_STEPS = {"policy-deny-all": DENY, "policy-allow-frontend": (*DENY, *ALLOW
 MEASURE = re.compile(r"measure-([1-9])")
 SERVICES = re.compile(r"services-([1-9]\d{0,4}|100000)")
 SCALED_POLICIES = re.compile(r"policies-([1-9]\d{0,3}|10000)")
+#: With a Service of so many pods.
+ENDPOINTS = re.compile(r"endpoints-([1-9]\d{0,2})")
 #: With a Service that remembers its clients.
 AFFINITY = "affinity"
 NAMESPACE = "cni-lab"
+#: What steps with a number in their name add: of namespace, images and number.
+NUMBERED: dict[re.Pattern[str], Callable[[str, Mapping[str, str], int], tuple[Object, ...]]] = {
+    SERVICES: lambda namespace, _, count: scale_services(namespace, count),
+    SCALED_POLICIES: lambda namespace, _, count: scale_policies(namespace, count),
+    ENDPOINTS: scale_endpoints,
+    MEASURE: measure,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +89,13 @@ def _added(name: str, namespace: str, pulled: Mapping[str, str]) -> tuple[Object
         return ()
     if name in POLICY_STEPS:
         return policies(namespace, POLICY_STEPS[name])
-    if count := service_count(name):
-        return scale_services(namespace, count)
-    if count := policy_count(name):
-        return scale_policies(namespace, count)
     if name == AFFINITY:
         return sticky_service(namespace)
-    if found := MEASURE.fullmatch(name):
-        return measure(namespace, pulled, int(found[1]))
+    for pattern, make in NUMBERED.items():
+        if found := pattern.fullmatch(name):
+            return make(namespace, pulled, int(found[1]))
     known = ", ".join((*WORKLOAD_STEPS, *POLICY_STEPS, AFFINITY))
     raise ParameterError(
-        f"no step {name!r}; there are: {known}, measure-<pairs of nodes>, policies-<number> up to 10000, and "
+        f"no step {name!r}; there are: {known}, measure-<pairs of nodes>, endpoints-<number> up to 999, policies-<number> up to 10000, and "
         "services-<number> up to 100000"
     )

@@ -110,7 +110,7 @@ def test_the_page_that_the_backend_serves_is_read_as_an_answer():
 
 
 def test_everything_carries_the_label_and_is_in_the_namespace():
-    for at in ("policy-allow-frontend", "services-3", "policies-3", "affinity"):
+    for at in ("policy-allow-frontend", "services-3", "policies-3", "affinity", "endpoints-3", "measure-1"):
         for one in step(at, namespace="elsewhere").objects.values():
             assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "labkit"
             assert "elsewhere" in (one["metadata"].get("namespace"), one["metadata"]["name"])
@@ -212,3 +212,17 @@ def test_an_unknown_step_is_refused_with_those_there_are(name):
         match=r"no step '.*'; there are: setup, baseline, .*policy-deny-all.*services-<number>",
     ):
         step(name)
+
+
+def test_a_service_has_as_many_pods_as_are_asked_for_and_none_of_another_number():
+    servers, service = (
+        step("endpoints-7").objects[f"{kind}/scale-endpoints-7"] for kind in ("Deployment", "Service")
+    )
+    assert servers["spec"]["replicas"] == 7
+    labels = servers["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert (
+        not step("endpoints-8").objects["Service/scale-endpoints-8"]["spec"]["selector"].items()
+        <= labels.items()
+    )
+    assert ":" in servers["spec"]["template"]["spec"]["containers"][0]["image"]
