@@ -162,7 +162,7 @@ QUICK = Plan(
     policies=(1, 20),
     endpoints=(2, 20),
     rounds=3,
-    listen_s=5,
+    listen_s=6,
     most_packets=20_000,
     waits=True,
 )

@@ -32,7 +32,7 @@ from tests.netns.conftest import require
 
 PLAN = Plan(
     repetitions=1, run_s=1, warm_up_s=0, modes=("tcp", "udp"), pings=20, fetches=3, answers=20, timings=5,
-    services=(3, 30), listen_s=4, waits=True,
+    services=(3, 30), listen_s=8, waits=True,
 )  # fmt: skip
 
 #: What notebooks and claims ask of any arm; asked here in an order that none of them has.
