@@ -50,7 +50,8 @@ def connections(cluster: Cluster) -> pd.DataFrame:
 def replies(cluster: Cluster) -> Iterator[Reply]:
     """Fetch from the Service of the cluster's step, again and again."""
     plan = Plan.from_about(cluster.about)
-    found = kubernetes.services(cluster).set_index("service")["cluster_ip"]
+    services = kubernetes.services(cluster)
+    found = services[services["namespace"] == cluster.namespace].set_index("service")["cluster_ip"]
     (target,) = kubernetes.pod_targets(cluster, "perf-client", "client")
     argv = fetch(str(found[f"scale-{cluster.step}"]), plan.fetches)
     for sample in range(plan.repetitions):

@@ -109,7 +109,7 @@ def _pair(
             for place, one in found.items()
             for port in one["spec"]["ports"]
         },
-        node_ips={place: _node_ip(nodes[node[role]]) for place, role in role_of.items()},
+        node_ips={place: _node_ip(cluster, nodes[node[role]]) for place, role in role_of.items()},
         boots={name: nodes[name]["status"]["nodeInfo"]["bootID"] for name in (node["client"], node["far"])},
     )
 
@@ -119,5 +119,9 @@ def _items(cluster: Cluster, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def _node_ip(node: Mapping[str, Any]) -> str:
-    return next(str(one["address"]) for one in node["status"]["addresses"] if one["type"] == "InternalIP")
+def _node_ip(cluster: Cluster, node: Mapping[str, Any]) -> str:
+    """Its first InternalIP. Raises MissingFeature where it has none."""
+    for one in node["status"]["addresses"]:
+        if one["type"] == "InternalIP":
+            return str(one["address"])
+    raise MissingFeature(cluster.arm, f"node {node['metadata']['name']} has no InternalIP to be reached at")

@@ -56,6 +56,7 @@ class MadeUp:
     seed: int = 1
     design: Design | None = SMALL
     far_node: str = "node-b"
+    address_type: str = "InternalIP"
     ends_after: int = 10**9
     lost_after: int = 10**9
     clock: Clock = field(default_factory=Clock)
@@ -111,7 +112,7 @@ class MadeUp:
             case "nodes":
                 return [
                     {"metadata": {"name": name, "labels": {}}, "spec": {}, "status": {
-                        "addresses": [{"type": "InternalIP", "address": ip}],
+                        "addresses": [{"type": self.address_type, "address": ip}],
                         "nodeInfo": {"bootID": f"boot-{name}"}}}
                     for name, ip in NODES.items()
                 ]  # fmt: skip

@@ -76,6 +76,12 @@ def test_a_pod_on_the_wrong_node_is_no_result():
         trials(clusters["one"])
 
 
+def test_a_node_without_an_address_is_a_reason_and_no_crash():
+    measured = in_turns(arms(one=MadeUp(address_type="Hostname"), two=MadeUp())).set_index("arm")
+    assert measured.loc["one", "ended"] == "node node-a has no InternalIP to be reached at"
+    assert measured.loc["two", "rounds"] == 3
+
+
 def test_arms_without_a_design_or_with_another_are_left_out():
     other = Design(scenarios=SMALL.scenarios[:1], rounds=1, most_rounds=1)
     measured = in_turns(arms(one=MadeUp(), none=MadeUp(design=None), other=MadeUp(design=other))).set_index(
